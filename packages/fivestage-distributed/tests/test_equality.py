@@ -5,9 +5,9 @@ from fivestage_distributed.equality import (
     LAYOUTS,
     HeldBytes,
     LayoutComparison,
-    alone,
     compare,
     difference,
+    train_in_one_process,
 )
 
 LARGEST_ERROR = 1e-5
@@ -15,7 +15,7 @@ LARGEST_ERROR = 1e-5
 
 @pytest.fixture(scope="module")
 def one_process() -> tuple[list[float], HeldBytes]:
-    return alone()
+    return train_in_one_process()
 
 
 @pytest.fixture(scope="module")

@@ -55,19 +55,12 @@ class SleepingStage(nn.Module):
 
 @dataclass(frozen=True)
 class Bubble:
-    """Measured step times of a schedule, and its bubble.
+    """Measured step times of a schedule, and its bubble."""
 
-    Args:
-        schedule: Name of the schedule.
-        processes: p, processes of the pipeline.
-        chunks: v, stages of each process.
-        seconds: Seconds of a step, by number of microbatches.
-    """
-
-    schedule: str
-    processes: int
-    chunks: int
-    seconds: dict[int, float]
+    schedule: str  # name of the schedule
+    processes: int  # p, processes of the pipeline
+    chunks: int  # v, stages of each process
+    seconds: dict[int, float]  # seconds of a step, by number of microbatches
 
     @property
     def expected(self) -> float:

@@ -66,48 +66,28 @@ SHOWN = ("roc_auc", "log_loss", "savings_share")  # scores on a page
 
 
 class ChallengerConfig(StrictModel):
-    """Size and training of the challenger.
+    """Size and training of the challenger."""
 
-    Args:
-        rows: Maximum number of training rows, evenly spread over time.
-        events: Number of most recent events per log.
-        layers: Layers of the transformer.
-        width: Width of the transformer.
-        heads: Attention heads of the transformer.
-        batch: Batch size in sequences.
-        pretraining: Epochs of next-token prediction; 0 for none.
-        finetuning: Epochs of predicting the label.
-        control: Whether to train a control without pre-training too.
-        parallel: Parallel layout of the trainings.
-    """
-
-    rows: int = 60_000
-    events: int = 5
-    layers: int = 2
-    width: int = 48
-    heads: int = 4
-    batch: int = 64
-    pretraining: float = 1
-    finetuning: float = 0.5
-    control: bool = True
-    parallel: ParallelConfig = ParallelConfig()
+    rows: int = 60_000  # maximum number of training rows, evenly spread over time
+    events: int = 5  # number of most recent events per log
+    layers: int = 2  # layers of the transformer
+    width: int = 48  # width of the transformer
+    heads: int = 4  # attention heads of the transformer
+    batch: int = 64  # batch size in sequences
+    pretraining: float = 1  # epochs of next-token prediction; 0 for none
+    finetuning: float = 0.5  # epochs of predicting the label
+    control: bool = True  # whether to train a control without pre-training too
+    parallel: ParallelConfig = ParallelConfig()  # parallel layout of the trainings
 
 
 @dataclass(frozen=True)
 class Challenger:
-    """A trained transformer with its vocabulary and calibration.
+    """A trained transformer with its vocabulary and calibration."""
 
-    Args:
-        model: The transformer, on the CPU and in evaluation mode.
-        config: Its sizes.
-        vocabulary: Its tokens.
-        calibration: Temperature scaling of its raw scores.
-    """
-
-    model: Transformer
-    config: ModelConfig
-    vocabulary: Vocabulary
-    calibration: AnyCalibration
+    model: Transformer  # the transformer, on the CPU and in evaluation mode
+    config: ModelConfig  # its sizes
+    vocabulary: Vocabulary  # its tokens
+    calibration: AnyCalibration  # temperature scaling of its raw scores
 
     def margins(self, tokens: Tokens) -> Floats:
         """Return raw scores: log-odds for two classes, else the log-probability of each class."""
@@ -126,33 +106,19 @@ class Challenger:
 
 @dataclass(frozen=True)
 class ChallengerResult:
-    """The evaluation of the challenger.
+    """The evaluation of the challenger."""
 
-    Args:
-        gates: Results of the library's gates on the holdout window.
-        holdout: Scores on the holdout window, with bootstrap intervals over days.
-        test: Scores on the later test window.
-        without_events: Scores on the test window with events shuffled between rows.
-        label_alone: Scores on the test window of the control without pre-training, if any.
-        champion: Scores of the champion on the same rows of the test window, if there is one.
-        parameters: Number of the model's parameters.
-        rows: Number of training rows.
-        tokens: Tokens per row.
-        processor_seconds: CPU seconds of each training.
-        losses: Final mean loss of each training, in nats per target.
-    """
-
-    gates: tuple[Gate, ...]
-    holdout: Scored
-    test: Scored
-    without_events: Scored
-    label_alone: Scored | None
-    champion: Scored | None
-    parameters: int
-    rows: int
-    tokens: int
-    processor_seconds: dict[str, float]
-    losses: dict[str, float]
+    gates: tuple[Gate, ...]  # results of the library's gates on the holdout window
+    holdout: Scored  # scores on the holdout window, with bootstrap intervals over days
+    test: Scored  # scores on the later test window
+    without_events: Scored  # scores on the test window with events shuffled between rows
+    label_alone: Scored | None  # scores on the test window of the control without pre-training, if any
+    champion: Scored | None  # scores of the champion on the same rows of the test window, if there is one
+    parameters: int  # number of the model's parameters
+    rows: int  # number of training rows
+    tokens: int  # tokens per row
+    processor_seconds: dict[str, float]  # CPU seconds of each training
+    losses: dict[str, float]  # final mean loss of each training, in nats per target
 
     @property
     def passed(self) -> bool:

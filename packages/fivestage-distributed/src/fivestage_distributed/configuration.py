@@ -16,21 +16,13 @@ CHUNKS = 2  # stages per process in the interleaved schedule
 
 
 class ModelConfig(StrictModel):
-    """Sizes of a decoder-only transformer.
+    """Sizes of a decoder-only transformer."""
 
-    Args:
-        vocabulary: Number of distinct tokens.
-        context: Tokens per sequence.
-        layers: Number of blocks.
-        heads: Attention heads; the width must be a multiple of them.
-        width: Width of the residual stream.
-    """
-
-    vocabulary: Count
-    context: Count
-    layers: Count = 4
-    heads: Count = 4
-    width: Count = 64
+    vocabulary: Count  # number of distinct tokens
+    context: Count  # tokens per sequence
+    layers: Count = 4  # number of blocks
+    heads: Count = 4  # attention heads; the width must be a multiple of them
+    width: Count = 64  # width of the residual stream
 
     @model_validator(mode="after")
     def heads_divide_the_width(self) -> Self:
@@ -40,25 +32,16 @@ class ModelConfig(StrictModel):
 
 
 class ParallelConfig(StrictModel):
-    """The parallel layout of a training on dp x tp x pp processes.
+    """The parallel layout of a training on dp x tp x pp processes."""
 
-    Args:
-        dp: Data parallel: parts of a batch that are processed in parallel.
-        zero: What dp shards: 0 nothing (DDP), 1 optimizer state, 2 also gradients, 3 also parameters.
-        replicas: With zero 2 or 3, copies of the shards (HSDP); dp must be a multiple of them.
-        tp: Tensor parallel: processes that share each matrix.
-        pp: Pipeline parallel: processes that share the layers.
-        schedule: Schedule of the pipeline.
-        microbatches: Microbatches per process, for the pipeline or for gradient accumulation.
-    """
-
-    dp: Count = 1
+    dp: Count = 1  # data parallel: parts of a batch that are processed in parallel
+    # what dp shards: 0 nothing (DDP), 1 optimizer state, 2 also gradients, 3 also parameters
     zero: Literal[0, 1, 2, 3] = 0
-    replicas: Count = 1
-    tp: Count = 1
-    pp: Count = 1
-    schedule: Literal["gpipe", "1f1b", "interleaved"] = "1f1b"
-    microbatches: Count = 1
+    replicas: Count = 1  # with zero 2 or 3, copies of the shards (HSDP); dp must be a multiple of them
+    tp: Count = 1  # tensor parallel: processes that share each matrix
+    pp: Count = 1  # pipeline parallel: processes that share the layers
+    schedule: Literal["gpipe", "1f1b", "interleaved"] = "1f1b"  # schedule of the pipeline
+    microbatches: Count = 1  # microbatches per process, for the pipeline or for gradient accumulation
 
     @property
     def processes(self) -> int:
@@ -84,35 +67,22 @@ class ParallelConfig(StrictModel):
 
 
 class TrainingConfig(StrictModel):
-    """Settings of one training.
+    """Settings of one training."""
 
-    Args:
-        steps: Number of parameter updates.
-        batch: Global batch size in sequences.
-        learning_rate: Peak learning rate of AdamW after the warm-up; a cosine then reduces it to a tenth.
-        warmup: Steps of linear warm-up.
-        weight_decay: Weight decay of AdamW.
-        seed: Seed of the initial parameters and of the order of the data.
-        precision: Precision of the arithmetic; parameters and optimizer state stay in float32.
-        recompute: Whether to recompute activations in the backward pass instead of keeping them.
-        compile: Whether to compile the blocks.
-        parallel: The parallel layout.
-        checkpoint_every: Steps between checkpoints; 0 for none.
-        keep: Number of newest checkpoints to keep.
-    """
-
-    steps: Count
-    batch: Count = 32
+    steps: Count  # number of parameter updates
+    batch: Count = 32  # global batch size in sequences
+    # peak learning rate of AdamW after the warm-up; a cosine then reduces it to a tenth
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    warmup: Annotated[int, Field(ge=0)] = 10
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    seed: int = 0
+    warmup: Annotated[int, Field(ge=0)] = 10  # steps of linear warm-up
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01  # weight decay of AdamW
+    seed: int = 0  # seed of the initial parameters and of the order of the data
+    # precision of the arithmetic; parameters and optimizer state stay in float32
     precision: Literal["float32", "bfloat16"] = "float32"
-    recompute: bool = False
-    compile: bool = False
-    parallel: ParallelConfig = ParallelConfig()
-    checkpoint_every: Annotated[int, Field(ge=0)] = 0
-    keep: Count = 2
+    recompute: bool = False  # whether to recompute activations in the backward pass instead of keeping them
+    compile: bool = False  # whether to compile the blocks
+    parallel: ParallelConfig = ParallelConfig()  # the parallel layout
+    checkpoint_every: Annotated[int, Field(ge=0)] = 0  # steps between checkpoints; 0 for none
+    keep: Count = 2  # number of newest checkpoints to keep
 
     @model_validator(mode="after")
     def batch_is_divided_evenly(self) -> Self:

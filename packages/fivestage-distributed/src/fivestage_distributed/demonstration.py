@@ -30,8 +30,8 @@ from fivestage_distributed.equality import (
     MODEL,
     HeldBytes,
     LayoutComparison,
-    alone,
     compare,
+    train_in_one_process,
 )
 from fivestage_distributed.launch import FINISHED
 from fivestage_distributed.plan.search import daly_interval, goodput_of_failures
@@ -49,29 +49,17 @@ RING, PIPELINE = 4, 4  # processes
 
 @dataclass(frozen=True)
 class Killed:
-    """A training that was killed and recovered by itself.
+    """A training that was killed and recovered by itself."""
 
-    Args:
-        what: What was killed, "worker" or "node".
-        at: The step that it had reached.
-        resumed: The step from which it resumed.
-        error: Largest relative difference of any loss from the undisturbed training.
-        seconds: Seconds from the kill to the next logged step.
-        goodput: Share of the time from first to last step that was not lost.
-        modelled: Goodput by `goodput_of_failures`, with the measured checkpoint and restart times.
-        checkpoint: Mean seconds that a checkpoint blocks the training.
-        lines: Seconds since the first step, and step, of each logged loss.
-    """
-
-    what: str
-    at: int
-    resumed: int
-    error: float
-    seconds: float
-    goodput: float
-    modelled: float
-    checkpoint: float
-    lines: tuple[tuple[float, int], ...]
+    what: str  # what was killed, "worker" or "node"
+    at: int  # the step that it had reached
+    resumed: int  # the step from which it resumed
+    error: float  # largest relative difference of any loss from the undisturbed training
+    seconds: float  # seconds from the kill to the next logged step
+    goodput: float  # share of the time from first to last step that was not lost
+    modelled: float  # goodput by `goodput_of_failures`, with the measured checkpoint and restart times
+    checkpoint: float  # mean seconds that a checkpoint blocks the training
+    lines: tuple[tuple[float, int], ...]  # seconds since the first step, and step, of each logged loss
 
     @property
     def interval(self) -> float:
@@ -136,7 +124,7 @@ def kill(what: str, expected: Sequence[float], seed: int) -> Killed:
 def measure(say: Callable[[str], None] = print) -> Demonstration:
     """Run all measurements on this machine."""
     start = time.perf_counter()
-    losses, whole = alone()
+    losses, whole = train_in_one_process()
     say(f"One process: {len(losses)} steps, loss {losses[0]:.3f} to {losses[-1]:.3f}.")
     comparisons = {}
     for one in compare(losses):

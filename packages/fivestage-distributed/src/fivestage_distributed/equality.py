@@ -91,19 +91,12 @@ def difference(losses: list[float], expected: list[float]) -> float:
 
 @dataclass(frozen=True)
 class LayoutComparison:
-    """A layout compared with training in one process.
+    """A layout compared with training in one process."""
 
-    Args:
-        layout: Name of the layout.
-        processes: Number of processes.
-        error: Largest relative difference of any loss.
-        held: Bytes that each process holds, by rank.
-    """
-
-    layout: str
-    processes: int
-    error: float
-    held: tuple[HeldBytes, ...]
+    layout: str  # name of the layout
+    processes: int  # number of processes
+    error: float  # largest relative difference of any loss
+    held: tuple[HeldBytes, ...]  # bytes that each process holds, by rank
 
 
 def compare(
@@ -117,12 +110,14 @@ def compare(
         by_rank = run_processes(count, _curves, names, len(expected))
         for name, ranks in zip(names, zip(*by_rank, strict=True), strict=True):
             layers = _layers(_parallel(name))
-            whole = expected if layers == MODEL.layers else alone(len(expected), layers)[0]
-            worst = max(difference(losses, whole) for losses, _ in ranks)
+            one_process = (
+                expected if layers == MODEL.layers else train_in_one_process(len(expected), layers)[0]
+            )
+            worst = max(difference(losses, one_process) for losses, _ in ranks)
             yield LayoutComparison(name, count, worst, tuple(one for _, one in ranks))
 
 
-def alone(steps: int = STEPS, layers: int = MODEL.layers) -> tuple[list[float], HeldBytes]:
+def train_in_one_process(steps: int = STEPS, layers: int = MODEL.layers) -> tuple[list[float], HeldBytes]:
     """Train in one process; return its losses and its bytes."""
     return run_processes(1, partial(curve, layers=layers), ParallelConfig(), steps)[0]  # type: ignore[no-any-return]
 

@@ -156,7 +156,7 @@ def run_training(
 
 
 def losses_of(folder: Path) -> list[dict[str, float]]:
-    """Read the log lines of a training so far; repeated steps have several lines."""
+    """Read the log of a training; a step that was repeated has several lines."""
     path = folder / LOSSES
     lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
     return [json.loads(line) for line in lines]

@@ -33,17 +33,12 @@ TENSOR_PARALLEL = {  # Shoeybi et al. 2019: columns, then rows, so that a block 
 
 @dataclass(frozen=True)
 class Part:
-    """The part of a model that one process holds.
+    """The part of a model that one process holds."""
 
-    Args:
-        mesh: All processes, by pipeline stage, replica, shard and tensor rank.
-        stages: This process's stages by number; one stage is the whole model without a pipeline.
-        wrapped: The modules to call, by stage: DDP's wrappers, or the stages themselves.
-    """
-
-    mesh: DeviceMesh
+    mesh: DeviceMesh  # all processes, by pipeline stage, replica, shard and tensor rank
+    # this process's stages by number; one stage is the whole model without a pipeline
     stages: dict[int, Transformer]
-    wrapped: dict[int, nn.Module]
+    wrapped: dict[int, nn.Module]  # the modules to call, by stage: DDP's wrappers, or the stages themselves
 
     @property
     def data_rank(self) -> int:

@@ -72,19 +72,12 @@ def _join(
 
 @dataclass
 class LocalNodes:
-    """Several agents of `torchrun` on this machine, each of which simulates a node.
+    """Several agents of `torchrun` on this machine, each of which simulates a node."""
 
-    Args:
-        folder: Folder for settings, data, checkpoints, losses and logs.
-        nodes: Number of nodes.
-        port: Port of the rendezvous, which node 0 hosts.
-        pause: Seconds to sleep after each step, so that it can be killed in time.
-    """
-
-    folder: Path
-    nodes: int
-    port: int
-    pause: float = 0.0
+    folder: Path  # folder for settings, data, checkpoints, losses and logs
+    nodes: int  # number of nodes
+    port: int  # port of the rendezvous, which node 0 hosts
+    pause: float = 0.0  # seconds to sleep after each step, so that it can be killed in time
     processes: int = 1
     agents: dict[int, psutil.Popen] = field(default_factory=dict)
 
@@ -125,7 +118,7 @@ class LocalNodes:
         self.agents[index].wait()
 
     def losses(self) -> list[dict[str, float]]:
-        """Read the log lines so far."""
+        """Read the log of the training."""
         return losses_of(self.folder / "output")
 
     def wait_until(self, reached: Callable[[], bool], seconds: float) -> None:

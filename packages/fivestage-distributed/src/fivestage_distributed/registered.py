@@ -35,17 +35,11 @@ WEIGHTS = "weights.npz"
 
 @dataclass(frozen=True)
 class RegisteredChallenger:
-    """A challenger that scores batches of raw rows (`fivestage.deployment.batch_scoring.BatchModel`).
+    """A challenger that scores batches of raw rows (`fivestage.deployment.batch_scoring.BatchModel`)."""
 
-    Args:
-        challenger: The trained challenger.
-        contract: The contract that it was trained for.
-        reference: The reference tables as of its training.
-    """
-
-    challenger: Challenger
-    contract: Contract
-    reference: Reference
+    challenger: Challenger  # the trained challenger
+    contract: Contract  # the contract that it was trained for
+    reference: Reference  # the reference tables as of its training
 
     def forecast(self, problem: Problem, rows: pd.DataFrame, events: EventTables, at: Ints) -> Floats:
         """Return calibrated forecasts of rows as of their decision times (epoch seconds)."""

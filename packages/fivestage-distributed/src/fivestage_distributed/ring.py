@@ -50,21 +50,13 @@ def ring_all_reduce(tensor: Tensor) -> int:
 
 @dataclass(frozen=True)
 class RingTime:
-    """Measured times for one message size.
+    """Measured times for one message size."""
 
-    Args:
-        size: Bytes of the message.
-        sent: Bytes that each process has sent.
-        ring: Median seconds of the ring.
-        library: Median seconds of `dist.all_reduce`.
-        error: Largest difference between their results.
-    """
-
-    size: int
-    sent: int
-    ring: float
-    library: float
-    error: float
+    size: int  # bytes of the message
+    sent: int  # bytes that each process has sent
+    ring: float  # median seconds of the ring
+    library: float  # median seconds of `dist.all_reduce`
+    error: float  # largest difference between their results
 
 
 def measure_ring(processes: int, sizes: tuple[int, ...] = SIZES, repeats: int = REPEATS) -> list[RingTime]:
@@ -96,17 +88,11 @@ def _measure(sizes: tuple[int, ...], repeats: int) -> list[RingTime]:
 
 @dataclass(frozen=True)
 class AlphaBeta:
-    """The cost model of a ring: 2 (n - 1) (alpha + size / (n bandwidth)) seconds (Hockney 1994).
+    """The cost model of a ring: 2 (n - 1) (alpha + size / (n bandwidth)) seconds (Hockney 1994)."""
 
-    Args:
-        alpha: Latency of a send in seconds.
-        bandwidth: Bytes per second.
-        error: Median relative difference between the model and the measured times.
-    """
-
-    alpha: float
-    bandwidth: float
-    error: float
+    alpha: float  # latency of a send in seconds
+    bandwidth: float  # bytes per second
+    error: float  # median relative difference between the model and the measured times
 
     def seconds(self, size: float, processes: int) -> float:
         """Return the predicted seconds for a message of `size` bytes."""

@@ -31,17 +31,11 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Speed:
-    """Throughput and memory of a training.
+    """Throughput and memory of a training."""
 
-    Args:
-        tokens_per_second: Tokens per second of all devices together.
-        mfu: Model FLOP utilization, as a share of the BF16 peak; None if the peak is unknown.
-        memory_gib: GiB on the fullest device; None if not measured.
-    """
-
-    tokens_per_second: float
-    mfu: float | None
-    memory_gib: float | None
+    tokens_per_second: float  # tokens per second of all devices together
+    mfu: float | None  # model FLOP utilization, as a share of the BF16 peak; None if the peak is unknown
+    memory_gib: float | None  # GiB on the fullest device; None if not measured
 
     def __str__(self) -> str:
         words = [f"{fmt.count(self.tokens_per_second)} tokens/s"]

@@ -49,23 +49,14 @@ class KeyRecorder:
 
 @dataclass(frozen=True)
 class TokenField:
-    """How a column of the contract, or the events of a log, become tokens.
+    """How a column of the contract, or the events of a log, become tokens."""
 
-    Args:
-        edges: Bucket edges of each number.
-        texts: The known values of a text column, sorted.
-        tokens: Tokens by code, the number that combines all buckets.
-        missing: Token of a missing value.
-        rare: Token of codes that are not in `tokens`.
-        width: Number of positions in a sequence.
-    """
-
-    edges: tuple[tuple[float, ...], ...]
-    texts: tuple[str, ...]
-    tokens: dict[int, int]
-    missing: int
-    rare: int
-    width: int
+    edges: tuple[tuple[float, ...], ...]  # bucket edges of each number
+    texts: tuple[str, ...]  # the known values of a text column, sorted
+    tokens: dict[int, int]  # tokens by code, the number that combines all buckets
+    missing: int  # token of a missing value
+    rare: int  # token of codes that are not in `tokens`
+    width: int  # number of positions in a sequence
 
     def encode(self, codes: Ints) -> Tokens:
         """Return the tokens of codes."""
@@ -78,21 +69,13 @@ class TokenField:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The fields of a sequence and their tokens.
+    """The fields of a sequence and their tokens."""
 
-    Args:
-        fields: Fields by name, in the order of their positions.
-        classes: Tokens of the label's classes.
-        answer: Token at whose position the label is predicted.
-        size: Number of distinct tokens.
-        events: Number of events per log.
-    """
-
-    fields: dict[str, TokenField]
-    classes: tuple[int, ...]
-    answer: int
-    size: int
-    events: int
+    fields: dict[str, TokenField]  # fields by name, in the order of their positions
+    classes: tuple[int, ...]  # tokens of the label's classes
+    answer: int  # token at whose position the label is predicted
+    size: int  # number of distinct tokens
+    events: int  # number of events per log
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,10 @@ from fivestage_distributed.parallelize import Part, divide, gradient_sync, optim
 
 @dataclass(frozen=True)
 class Sequences:
-    """Inputs and targets of a training.
+    """Inputs and targets of a training."""
 
-    Args:
-        inputs: Tokens, sequences x positions.
-        targets: The token to predict at each position, in the same shape; -100 where there is none.
-    """
-
-    inputs: Ints
-    targets: Ints
+    inputs: Ints  # tokens, sequences x positions
+    targets: Ints  # the token to predict at each position, in the same shape; -100 where there is none
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -72,21 +67,14 @@ def toy_sequences(vocabulary: int, context: int, count: int = 512, seed: int = 1
 
 @dataclass
 class Trained:
-    """The result of a training in one process.
+    """The result of a training in one process."""
 
-    Args:
-        part: This process's part of the model.
-        optimizer: The optimizer with its state.
-        first: The first step, above 0 if the training resumed.
-        losses: Mean cross-entropy of the global batch (nats per target) of each step from `first` on.
-        blocked: Seconds that each checkpoint blocked the training.
-    """
-
-    part: Part
-    optimizer: torch.optim.Optimizer
-    first: int = 0
+    part: Part  # this process's part of the model
+    optimizer: torch.optim.Optimizer  # the optimizer with its state
+    first: int = 0  # the first step, above 0 if the training resumed
+    # mean cross-entropy of the global batch (nats per target) of each step from `first` on
     losses: list[float] = field(default_factory=list)
-    blocked: list[float] = field(default_factory=list)
+    blocked: list[float] = field(default_factory=list)  # seconds that each checkpoint blocked the training
 
 
 class TokenLoss:

@@ -52,7 +52,7 @@ def test_nothing_is_fitted_to_the_runs_that_were_collected_afterwards() -> None:
     speeds = [one for one in held_out if not one.run.whole]
     assert median(abs(one.error) for one in speeds) < 0.15
     assert median(abs(one.error) for one in speeds if not one.run.model.experts) < 0.11
-    assert f"the worst by {max(abs(one.error) for one in speeds):.0%}" in trust()
+    assert f"the largest {max(abs(one.error) for one in speeds):.0%}" in trust()
 
 
 def test_a_mixture_of_experts_says_how_far_its_prediction_is_off() -> None:

@@ -32,23 +32,14 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True, config=_CHECKED)
 class Experts:
-    """A mixture of experts in place of one feed-forward layer.
+    """A mixture of experts in place of one feed-forward layer."""
 
-    Attributes:
-        count: Routed experts per layer.
-        active: Routed experts per token.
-        ffn: Inner size of an expert.
-        shared: Additional experts that process every token.
-        dense_layers: Number of first layers with an ordinary feed-forward layer.
-        nodes: Maximum number of nodes that a token is sent to; 0 for no limit.
-    """
-
-    count: int
-    active: int
-    ffn: int
-    shared: int = 0
-    dense_layers: int = 0
-    nodes: int = 0
+    count: int  # routed experts per layer
+    active: int  # routed experts per token
+    ffn: int  # inner size of an expert
+    shared: int = 0  # additional experts that process every token
+    dense_layers: int = 0  # number of first layers with an ordinary feed-forward layer
+    nodes: int = 0  # maximum number of nodes that a token is sent to; 0 for no limit
 
 
 @dataclass(frozen=True, config=_CHECKED)

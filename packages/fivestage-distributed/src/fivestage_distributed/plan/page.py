@@ -241,15 +241,16 @@ PARTS = {
 def trust() -> str:
     """Describe how far predictions are from published runs."""
     speeds = [one for one in compare() if not one.run.whole]
-    found, later = ([one for one in speeds if one.run.held_out == held] for held in (False, True))
+    fitted, later = ([one for one in speeds if one.run.held_out == held] for held in (False, True))
     hours = sorted(1 + one.error for one in compare() if one.run.whole)
     return (
-        f"Held against {len(found)} published speeds of {_sources(found)} sources, each predicted without "
-        f"its own: half of the sources are within {quantile_of_error(0.5):.0%}, four of five within "
-        f"{quantile_of_error(0.8):.0%}; {_median_and_worst(found)}. {len(later)} more of {_sources(later)} "
-        f"sources were collected afterwards, and nothing is fitted to them: {_median_and_worst(later)}. "
-        f"Hours of whole runs have more in them than steps: {len(hours)} published ones are {hours[0]:.1f} "
-        f"to {hours[-1]:.1f} times what is predicted, the median {median(hours):.1f}."
+        f"Predictions are compared with {len(fitted)} published speeds of {_sources(fitted)} sources; for "
+        f"each source, the constant is fitted without it. Half of the sources are within "
+        f"{quantile_of_error(0.5):.0%}, four of five within {quantile_of_error(0.8):.0%}; "
+        f"{_median_and_worst(fitted)}. {len(later)} speeds of {_sources(later)} sources were collected later "
+        f"and never used for fitting: {_median_and_worst(later)}. A whole run takes longer than its steps: "
+        f"{len(hours)} published runs took {hours[0]:.1f} to {hours[-1]:.1f} times the predicted hours, with "
+        f"a median of {median(hours):.1f}."
     )
 
 
@@ -260,19 +261,20 @@ def trust_in_experts(model: Model) -> str:
     ratios = [1 + one.error for one in compare() if one.run.model.experts and not one.run.whole]
     return (
         f" {model.name} is a mixture of experts: {len(ratios)} published speeds of such models are "
-        f"{1 / max(ratios):.0%} to {1 / min(ratios):.0%} of what is predicted, the least those of many small "
-        "experts, as routing and the host's time to start kernels are left out."
+        f"{1 / max(ratios):.0%} to {1 / min(ratios):.0%} of the predicted ones. Models with many small "
+        "experts are the slowest, as the prediction ignores routing and the time to launch kernels."
     )
 
 
-def _sources(found: Sequence[Comparison]) -> int:
-    return len({one.run.name for one in found})
+def _sources(comparisons: Sequence[Comparison]) -> int:
+    return len({one.run.name for one in comparisons})
 
 
-def _median_and_worst(found: Sequence[Comparison]) -> str:
-    typical, worst = median(abs(one.error) for one in found), max(found, key=lambda one: abs(one.error))
+def _median_and_worst(comparisons: Sequence[Comparison]) -> str:
+    typical = median(abs(one.error) for one in comparisons)
+    worst = max(comparisons, key=lambda one: abs(one.error))
     return (
-        f"the median speed is off by {typical:.0%}, the worst by {abs(worst.error):.0%} "
+        f"the median error is {typical:.0%}, the largest {abs(worst.error):.0%} "
         f"({worst.run.name}, {worst.run.model.name})"
     )
 

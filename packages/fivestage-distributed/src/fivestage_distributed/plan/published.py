@@ -22,39 +22,24 @@ LOWEST, HIGHEST, HALVINGS = 0.1, 2.0, 30  # range and steps of the search for th
 
 @dataclass(frozen=True)
 class Run:
-    """One row of published.yaml.
+    """One row of published.yaml."""
 
-    Attributes:
-        name: Name of the source.
-        source: Where it is published.
-        model: The model that was trained.
-        accelerator: The accelerator it was trained on.
-        layouts: The layout, or all candidates if the source does not say.
-        sequence: Tokens per sequence.
-        batch: Sequences per step.
-        stack: The training software.
-        unit: Unit of the value.
-        value: The published value.
-        tokens: Tokens of the whole run, for its hours.
-        held_out: Whether the run is excluded from the fit.
-    """
-
-    name: str
-    source: str
-    model: Model
-    accelerator: Accelerator
-    layouts: tuple[Layout, ...]
-    sequence: int
-    batch: int
-    stack: Stack
-    unit: str
-    value: float
-    tokens: float
-    held_out: bool
+    name: str  # name of the source
+    source: str  # where it is published
+    model: Model  # the model that was trained
+    accelerator: Accelerator  # the accelerator it was trained on
+    layouts: tuple[Layout, ...]  # the layout, or all candidates if the source does not say
+    sequence: int  # tokens per sequence
+    batch: int  # sequences per step
+    stack: Stack  # the training software
+    unit: str  # unit of the value
+    value: float  # the published value
+    tokens: float  # tokens of the whole run, for its hours
+    held_out: bool  # whether the run is excluded from the fit
 
     @property
     def whole(self) -> bool:
-        """Whether the value is the hours of a whole run, which has more in it than steps."""
+        """Whether the value is the hours of a whole run, which takes longer than its steps."""
         return self.unit == "gpu_hours"
 
     def predicted(self, kernel_share: float = KERNEL_SHARE) -> float:
@@ -100,19 +85,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A published run and its prediction, with the constant fitted to all other sources.
+    """A published run and its prediction, with the constant fitted to all other sources."""
 
-    Attributes:
-        run: The published run.
-        kernel_share: The constant, fitted without the run's source.
-        predicted: The prediction.
-        error: Relative error of the predicted speed.
-    """
-
-    run: Run
-    kernel_share: float
-    predicted: float
-    error: float
+    run: Run  # the published run
+    kernel_share: float  # the constant, fitted without the run's source
+    predicted: float  # the prediction
+    error: float  # relative error of the predicted speed
 
 
 @cache

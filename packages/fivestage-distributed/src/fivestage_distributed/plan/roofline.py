@@ -34,28 +34,17 @@ Recompute = Literal["none", "selective", "full"]
 
 @dataclass(frozen=True)
 class Layout:
-    """The layout of a model on GPUs.
+    """The layout of a model on GPUs."""
 
-    Attributes:
-        dp: Data parallel: copies of the model, or shards of it with ZeRO.
-        tp: Tensor parallel: GPUs that share each matrix.
-        pp: Pipeline parallel: stages.
-        cp: Context parallel: parts of a sequence.
-        ep: Expert parallel: groups of experts, within `dp`.
-        zero: What `dp` shards: 1 optimizer state, 2 also gradients, 3 also parameters (FSDP).
-        microbatch: Sequences per forward pass.
-        chunks: Parts of a stage in an interleaved schedule; 1 is 1F1B.
-        recompute: What the backward pass recomputes: nothing, attention scores, or whole layers.
-    """
-
-    dp: int = 1
-    tp: int = 1
-    pp: int = 1
-    cp: int = 1
-    ep: int = 1
-    zero: int = 1
-    microbatch: int = 1
-    chunks: int = 1
+    dp: int = 1  # data parallel: copies of the model, or shards of it with ZeRO
+    tp: int = 1  # tensor parallel: GPUs that share each matrix
+    pp: int = 1  # pipeline parallel: stages
+    cp: int = 1  # context parallel: parts of a sequence
+    ep: int = 1  # expert parallel: groups of experts, within `dp`
+    zero: int = 1  # what `dp` shards: 1 optimizer state, 2 also gradients, 3 also parameters (FSDP)
+    microbatch: int = 1  # sequences per forward pass
+    chunks: int = 1  # parts of a stage in an interleaved schedule; 1 is 1F1B
+    # what the backward pass recomputes: nothing, attention scores, or whole layers
     recompute: Recompute = "none"
 
     @property
@@ -66,31 +55,19 @@ class Layout:
 
 @dataclass(frozen=True)
 class Stack:
-    """Capabilities of the training software; the defaults are usual today.
+    """Capabilities of the training software; the defaults are usual today."""
 
-    Attributes:
-        fused_attention: FlashAttention: scores are never written to memory.
-        attention_share: Its speed relative to matrix multiplications, on the unmasked half.
-        sequence_parallel: Tensors that tensor parallelism does not divide are divided along the sequence.
-        overlap_gradients: Gradients are reduced during the backward pass.
-        overlap_tensor: Tensor parallel messages overlap with matrix multiplications.
-        overlap_pipeline: A stage's messages overlap with the next microbatch.
-        overlap_experts: Messages to experts overlap with another microbatch (DualPipe).
-        balanced_stages: The stages with embedding and output have fewer layers.
-        fp8: The layers' matrix multiplications are in FP8.
-        gradient_bytes: Bytes per gradient.
-    """
-
-    fused_attention: bool = True
-    attention_share: float = 0.7
+    fused_attention: bool = True  # FlashAttention: scores are never written to memory
+    attention_share: float = 0.7  # its speed relative to matrix multiplications, on the unmasked half
+    # tensors that tensor parallelism does not divide are divided along the sequence
     sequence_parallel: bool = True
-    overlap_gradients: bool = True
-    overlap_tensor: bool = False
-    overlap_pipeline: bool = True
-    overlap_experts: bool = False
-    balanced_stages: bool = True
-    fp8: bool = False
-    gradient_bytes: int = FP32
+    overlap_gradients: bool = True  # gradients are reduced during the backward pass
+    overlap_tensor: bool = False  # tensor parallel messages overlap with matrix multiplications
+    overlap_pipeline: bool = True  # a stage's messages overlap with the next microbatch
+    overlap_experts: bool = False  # messages to experts overlap with another microbatch (DualPipe)
+    balanced_stages: bool = True  # the stages with embedding and output have fewer layers
+    fp8: bool = False  # the layers' matrix multiplications are in FP8
+    gradient_bytes: int = FP32  # bytes per gradient
 
 
 # "2021": Megatron-LM of arXiv 2104.04473; "2022": of arXiv 2205.05198.

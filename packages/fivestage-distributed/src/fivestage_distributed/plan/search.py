@@ -41,36 +41,21 @@ DAY, HOUR = 86400.0, 3600.0
 
 @dataclass(frozen=True)
 class Job:
-    """The training to plan.
+    """The training to plan."""
 
-    Attributes:
-        model: Shape of the model.
-        accelerator: The GPU, its node and its network.
-        tokens: Tokens of the run.
-        gpus: Number of available GPUs.
-        sequence: Tokens per sequence.
-        batch: Sequences per step.
-        stack: The training software.
-        price: USD per accelerator hour.
-        hours_per_failure: Accelerator hours between failures.
-        restart_seconds: Seconds from a failure to the next step.
-        storage_gbps: GB/s per accelerator for checkpoints; arXiv 2407.21783 had 2 TB/s for all.
-        price_source: Source of the price.
-        fixed: Fields of `Layout` that the search must not change.
-    """
-
-    model: Model
-    accelerator: Accelerator
-    tokens: float
-    gpus: int
-    sequence: int
-    batch: int
-    stack: Stack
-    price: float
-    hours_per_failure: float
-    restart_seconds: float = 600
-    storage_gbps: float = 0.125
-    price_source: str = "as given"
+    model: Model  # shape of the model
+    accelerator: Accelerator  # the GPU, its node and its network
+    tokens: float  # tokens of the run
+    gpus: int  # number of available GPUs
+    sequence: int  # tokens per sequence
+    batch: int  # sequences per step
+    stack: Stack  # the training software
+    price: float  # USD per accelerator hour
+    hours_per_failure: float  # accelerator hours between failures
+    restart_seconds: float = 600  # seconds from a failure to the next step
+    storage_gbps: float = 0.125  # GB/s per accelerator for checkpoints; arXiv 2407.21783 had 2 TB/s for all
+    price_source: str = "as given"  # source of the price
+    # fields of `Layout` that the search must not change
     fixed: Mapping[str, int | str] = field(default_factory=dict)
 
     def choices(self, name: str, usual: Sequence[Any]) -> Sequence[Any]:
@@ -80,23 +65,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A layout with its memory and speed.
-
-    Attributes:
-        layout: The layout.
-        microbatches: Microbatches per step and pipeline.
-        memory: Bytes on the fullest GPU.
-        step: Seconds of a step.
-        rate: Tokens per second of all GPUs.
-        kept: Tokens per second after the losses to failures.
-    """
+    """A layout with its memory and speed."""
 
     layout: Layout
-    microbatches: int
-    memory: Memory
-    step: StepTime
-    rate: float
-    kept: float
+    microbatches: int  # microbatches per step and pipeline
+    memory: Memory  # bytes on the fullest GPU
+    step: StepTime  # seconds of a step
+    rate: float  # tokens per second of all GPUs
+    kept: float  # tokens per second after the losses to failures
 
 
 @dataclass(frozen=True)
@@ -109,39 +85,22 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Run:
-    """The projection of a whole run with one layout.
+    """The projection of a whole run with one layout."""
 
-    Attributes:
-        job: The training.
-        candidate: The layout.
-        tflops: Model TFLOP/s of each working GPU.
-        mfu: Share of the BF16 peak, even if matrices are multiplied in FP8.
-        steps: Number of steps.
-        checkpoint_seconds: Seconds to write a checkpoint.
-        interval_seconds: Seconds between checkpoints.
-        hours_between_failures: Mean hours between failures of the whole job.
-        failures: Expected number of failures.
-        goodput: Share of the time spent on steps that are not lost.
-        days: Days from the first step to the last.
-        gpu_hours: GPU hours, idle GPUs included.
-        cost: Cost in USD.
-        megawatt_hours: Upper bound of the energy: nodes at full load, without cooling.
-    """
-
-    job: Job
-    candidate: Candidate
-    tflops: float
-    mfu: float
-    steps: float
-    checkpoint_seconds: float
-    interval_seconds: float
-    hours_between_failures: float
-    failures: float
-    goodput: float
-    days: float
-    gpu_hours: float
-    cost: float
-    megawatt_hours: float
+    job: Job  # the training
+    candidate: Candidate  # the layout
+    tflops: float  # model TFLOP/s of each working GPU
+    mfu: float  # share of the BF16 peak, even if matrices are multiplied in FP8
+    steps: float  # number of steps
+    checkpoint_seconds: float  # seconds to write a checkpoint
+    interval_seconds: float  # seconds between checkpoints
+    hours_between_failures: float  # mean hours between failures of the whole job
+    failures: float  # expected number of failures
+    goodput: float  # share of the time spent on steps that are not lost
+    days: float  # days from the first step to the last
+    gpu_hours: float  # GPU hours, idle GPUs included
+    cost: float  # cost in USD
+    megawatt_hours: float  # upper bound of the energy: nodes at full load, without cooling
 
     @property
     def spare(self) -> int:
