@@ -1,4 +1,4 @@
-"""`make bench-demo`: what a first run takes, by stage: wall time and CPU, alone and beside busy programs."""
+"""`make bench-demo`: wall time and CPU of a first run by stage, on an idle and on a busy machine."""
 
 import argparse
 import json
@@ -22,16 +22,16 @@ from fivestage.common.settings import REPORTS, ROOT
 from fivestage.common.threads import VARIABLES, available_cores
 from fivestage.reporting.number_format import seconds as shown
 
-JSON = REPORTS / "bench" / "demo.json"  # which `make docs` takes up
-STAGES = ("problem", "data", "model", "serving", "monitoring")  # as run.py announces them
-START = "start"  # imports and the stores of ZenML and MLflow
-# Ends with whoever started it.
+JSON = REPORTS / "bench" / "demo.json"  # `make docs` collects it
+STAGES = ("problem", "data", "model", "serving", "monitoring")  # as printed by run.py
+START = "start"  # imports, and opening the stores of ZenML and MLflow
+# Keeps a core busy until its parent process ends.
 BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): sum(range(100_000))"
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Wall time, and CPU of the demo with all processes that it started."""
+    """Wall time, and CPU time of the demo with all its child processes."""
 
     seconds: float
     cpu_seconds: float
@@ -39,7 +39,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Installation:
-    """`make setup` in a fresh clone, downloads included, and what it leaves on the disk."""
+    """`make setup` in a fresh clone: duration including downloads, and disk space."""
 
     seconds: float
     megabytes: float
@@ -47,7 +47,7 @@ class Installation:
 
 @dataclass(frozen=True)
 class Found:
-    """Runs by name, each by stage; and the installation, where it was measured."""
+    """Runs by name and stage, and the installation if measured."""
 
     cores: int
     runs: dict[str, dict[str, Spent]]
@@ -55,34 +55,35 @@ class Found:
 
 
 def demo(project: Path, state: Path) -> dict[str, Spent]:
-    """Run the demo of a project with its state in a folder of its own.
+    """Run the demo of a project with its own state folder.
 
     Args:
-        project: A checkout with its `.venv`.
-        state: What an earlier run left there is reused, as the second run of a user would.
+        project: a checkout with its `.venv`.
+        state: the state folder; a run reuses what an earlier one left there, as a user's second run does.
 
     Returns:
-        What each stage took; `total` is the sum.
+        Time of each stage; `total` is their sum.
 
     Raises:
-        UserError: with the end of its output, when the demo fails.
+        UserError: if the demo fails; with the end of its output.
     """
-    own = {name: value for name, value in os.environ.items() if name not in VARIABLES}  # not what we have set
-    environment = own | {
+    # Without this process's own thread settings.
+    inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    environment = inherited | {
         "FIVESTAGE_VAR": str(state / "var"),
         "FIVESTAGE_REPORTS": str(state / "reports"),
         "SERVE_PORT": str(_free_port()),
     }
     command = [str(project / ".venv" / "bin" / "python"), "run.py", "demo"]
-    begun, used = time.perf_counter(), 0.0
-    marks, lines = [(START, begun, used)], []
+    started_at, used = time.perf_counter(), 0.0
+    marks, lines = [(START, started_at, used)], []
     with subprocess.Popen(  # noqa: S603 (our own program)
         command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as running:
         assert running.stdout is not None  # noqa: S101 (a pipe)
         for line in running.stdout:
             lines.append(line)
-            used = max(used, _cpu_seconds(running.pid))  # a reader may come late, when all have ended
+            used = max(used, _cpu_seconds(running.pid))  # 0 once the process has ended
             name = line.partition(":")[0].partition(" (")[0]  # as in "data (2 of 5): raw tables, ..."
             if name in STAGES:
                 marks.append((name, time.perf_counter(), used))
@@ -93,7 +94,7 @@ def demo(project: Path, state: Path) -> dict[str, Spent]:
         name: Spent(after - before, until - since)
         for (name, before, since), (_, after, until) in pairwise(marks)
     }
-    return stages | {"total": Spent(time.perf_counter() - begun, used)}
+    return stages | {"total": Spent(time.perf_counter() - started_at, used)}
 
 
 def _free_port() -> int:
@@ -103,7 +104,7 @@ def _free_port() -> int:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """CPU of a process and of all below it, those that have ended included."""
+    """Return the CPU seconds of a process and its descendants, including ended ones."""
     total = 0.0
     try:
         root = psutil.Process(pid)
@@ -116,7 +117,7 @@ def _cpu_seconds(pid: int) -> float:
 
 @contextmanager
 def busy(programs: int) -> Iterator[None]:
-    """Keep so many cores busy while the block runs."""
+    """Keep this many cores busy during the block."""
     running = [subprocess.Popen([sys.executable, "-c", BUSY, str(os.getpid())]) for _ in range(programs)]  # noqa: S603 (ours)
     try:
         yield
@@ -127,19 +128,19 @@ def busy(programs: int) -> Iterator[None]:
 
 
 def install(scratch: Path) -> Installation:
-    """Clone this repository and install what `make demo` needs, with nothing in uv's cache."""
+    """Clone this repository and install what `make demo` needs, with an empty uv cache."""
     clone = scratch / "clone"
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)  # noqa: S603, S607 (the user's own)
-    begun = time.perf_counter()
+    started_at = time.perf_counter()
     environment = os.environ | {"UV_CACHE_DIR": str(scratch / "cache")}
     subprocess.run(["make", ".venv/installed"], cwd=clone, env=environment, check=True, capture_output=True)  # noqa: S607
-    taken = time.perf_counter() - begun
+    taken = time.perf_counter() - started_at
     size = sum(one.lstat().st_size for one in (clone / ".venv").rglob("*") if one.is_file())
     return Installation(taken, size / 1e6)
 
 
 def measure(project: Path, *, installing: bool, contended: bool) -> Found:
-    """Run the demo for the first time, again, and once more from scratch beside busy programs."""
+    """Run the demo for the first time, a second time, and again from scratch on a busy machine."""
     cores = available_cores()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -152,7 +153,7 @@ def measure(project: Path, *, installing: bool, contended: bool) -> Found:
 
 
 def table(found: Found) -> str:
-    """The measurements as a page shows them."""
+    """Return the measurements as a table in Markdown."""
     names = {"first": "first run", "second": "second run", "contended": "first run, all cores busy"}
     runs = [name for name in names if name in found.runs]
     lines = [
@@ -173,24 +174,25 @@ def _sentences(found: Found) -> Iterator[str]:
             ratio = runs["contended"][stage].cpu_seconds / runs["first"][stage].cpu_seconds
             yield f"{what} takes {ratio:.2f} times the CPU when other programs keep all cores busy."
     if "second" in runs and not set(STAGES) & set(runs["second"]):
-        yield "The second run found nothing changed, and said so."
+        yield "The second run found nothing to do, as nothing had changed."
     if found.installation:
-        took, size = found.installation.seconds, found.installation.megabytes
-        yield f"The installation, downloads included, took {shown(took)} and {size / 1000:.1f} GB of disk."
+        duration, size = found.installation.seconds, found.installation.megabytes
+        used = f"{shown(duration)} and {size / 1000:.1f} GB of disk"
+        yield f"The installation, downloads included, took {used}."
 
 
 def main() -> None:
-    """Measure, and leave it to `make docs`."""
+    """Measure, and write the record for `make docs`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--install", action="store_true", help="measure the installation too")
-    parser.add_argument("--alone", action="store_true", help="not beside busy programs")
-    parser.add_argument("--project", type=Path, help="another checkout, to compare with: nothing is written")
-    given = parser.parse_args()
+    parser.add_argument("--alone", action="store_true", help="skip the run on a busy machine")
+    parser.add_argument("--project", type=Path, help="another checkout to compare with; no record is written")
+    options = parser.parse_args()
     try:
-        project = given.project or ROOT
-        found = measure(project.resolve(), installing=given.install, contended=not given.alone)
+        project = options.project or ROOT
+        found = measure(project.resolve(), installing=options.install, contended=not options.alone)
         text = table(found)
-        if given.project is None:
+        if options.project is None:
             content = json.dumps(asdict(found), indent=1)
             write_text(JSON, content)
     except UserError as error:

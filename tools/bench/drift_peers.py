@@ -1,7 +1,7 @@
-"""The same windows under Evidently's default preset and under NannyML's defaults.
+"""Evidently's default preset and NannyML's defaults on the same windows.
 
-Both judge column by column, so the columns of all faults are put side by side and judged once; with the
-columns that a fault leaves alone they make its verdict. What changes rows is judged by itself.
+Both judge column by column, so the faulty columns of all faults are judged at once, next to each other; with
+the unchanged columns they give each fault's verdict. Faults that change rows are judged separately.
 """
 
 import json
@@ -24,15 +24,15 @@ from tools.bench.drift_trials import TOUCHED, Plan, Table, consecutive, drawn, w
 from tools.bench.faults import Fault, touched
 from tools.bench.peers import environment_of, installed
 
-HALF = 0.5  # of the columns drifted: the preset's own default, and a decision's for CBPE
-WINDOWS = {1: 4, WEEK: 3}  # by their length, of which one with faults: Evidently draws each column it judges
+HALF = 0.5  # the preset's default share of drifted columns, and the threshold of decisions for CBPE
+WINDOWS = {1: 4, WEEK: 3}  # number by length, one of them with faults, as Evidently's reports are slow
 MONDAY = pd.Timestamp("2024-01-01")
 FOLDER = VAR / "bench" / "drift"
 
 
 @dataclass
 class PeerAlarms:
-    """How often a peer alarmed, by fault ("" for none) and length of window."""
+    """The alarms of other libraries, by fault ("" for none) and length of the window."""
 
     half: dict[tuple[str, int], list[bool]] = field(default_factory=partial(defaultdict, list))
     any: dict[tuple[str, int], list[bool]] = field(default_factory=partial(defaultdict, list))
@@ -40,15 +40,15 @@ class PeerAlarms:
     cbpe: dict[tuple[str, int], list[bool]] = field(default_factory=partial(defaultdict, list))
 
     def add(self, other: "PeerAlarms") -> None:
-        """Take up another trial's."""
+        """Add the alarms of another trial."""
         for name in ("half", "any", "nannyml", "cbpe"):
             for key, found in getattr(other, name).items():
                 getattr(self, name)[key].extend(found)
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What the peers are asked about: a reference, other days, and these with each fault, by its key."""
+class TrialWindows:
+    """The windows of a trial: a reference, other days, and these with each fault, by its key."""
 
     reference: Window
     others: Window
@@ -57,7 +57,7 @@ class Judged:
     shares: dict[str, Floats]
 
     def side_by_side(self, *, new: bool) -> pd.DataFrame:
-        """The columns of a window, and those of every fault: as they became, or as they were."""
+        """Return a window's columns and those of every fault, with or without the faults."""
         frame = (self.others if new else self.reference).frame
         more = {
             f"{key}: {name}": (self.broken[key] if new else self.reference).frame[name].to_numpy()
@@ -66,22 +66,22 @@ class Judged:
         }
         return pd.concat([frame, pd.DataFrame(more, index=frame.index)], axis=1)
 
-    def verdicts(self, judged: Mapping[str, bool], weight: Floats) -> Iterator[tuple[str, dict[str, bool]]]:
-        """By fault, and "" for none, the verdict on each column in a window that the fault has touched."""
-        own = {str(name): judged[str(name)] for name in self.others.frame}
+    def verdicts(self, windows: Mapping[str, bool], weight: Floats) -> Iterator[tuple[str, dict[str, bool]]]:
+        """Yield each fault, and "" for none, with the verdict on each column, if enough rows changed."""
+        own = {str(name): windows[str(name)] for name in self.others.frame}
         yield "", own
         for key, fault in self.faults.items():
             if fault.columns and weight @ self.shares[key] / weight.sum() >= TOUCHED[fault.gross]:
-                yield key, own | {name: judged[f"{key}: {name}"] for name in fault.columns}
+                yield key, own | {name: windows[f"{key}: {name}"] for name in fault.columns}
 
 
 def key_of(fault: Fault) -> str:
-    """A name of its own for each fault."""
+    """Return a unique name of a fault."""
     return f"{fault.name} | {fault.where}"
 
 
 def ask(number: int, table: Table, plan: Plan, faults: list[Fault], *, nannyml: bool) -> PeerAlarms:
-    """Both peers on the windows of one trial."""
+    """Run both libraries on the windows of one trial."""
     draw = np.random.default_rng([3, number])
     of_reference, of_others = drawn(plan, draw)
     (reference, then), (others, now) = (window_of(table, one) for one in (of_reference, of_others))
@@ -91,15 +91,15 @@ def ask(number: int, table: Table, plan: Plan, faults: list[Fault], *, nannyml: 
         if len(broken[key].frame) != len(others.frame):
             by_key[key] = replace(fault, columns=())
     shares = {key: touched(others, window) for key, window in broken.items()}
-    judged, found = Judged(reference, others, by_key, broken, shares), PeerAlarms()
-    usual, current = (judged.side_by_side(new=new) for new in (False, True))
+    windows, found = TrialWindows(reference, others, by_key, broken, shares), PeerAlarms()
+    usual, current = (windows.side_by_side(new=new) for new in (False, True))
     for length, most in WINDOWS.items():
         for place, weight in enumerate(consecutive(length, others.days)[:most]):
             inside = _inside(others, weight)
             if place:
                 verdicts = {"": evidently(reference.frame, others.frame[inside])}
             else:
-                verdicts = dict(judged.verdicts(evidently(usual, current[inside]), weight))
+                verdicts = dict(windows.verdicts(evidently(usual, current[inside]), weight))
                 for key in (key for key, fault in by_key.items() if not fault.columns):
                     some = broken[key].frame[_inside(broken[key], weight)]
                     verdicts[key] = evidently(reference.frame, some)
@@ -107,19 +107,19 @@ def ask(number: int, table: Table, plan: Plan, faults: list[Fault], *, nannyml: 
                 found.half[key, length].append(bool(np.mean(list(drifted.values())) >= HALF))
                 found.any[key, length].append(any(drifted.values()))
     if nannyml:
-        frames = (usual, _beside(table, then)), (current, _beside(table, now))
+        frames = (usual, _cbpe_columns(table, then)), (current, _cbpe_columns(table, now))
         for name, (frame, more), window in zip(
             ("reference", "current"), frames, (reference, others), strict=True
         ):
             when = MONDAY + pd.to_timedelta(np.asarray(window.day), unit="D")
             FOLDER.mkdir(parents=True, exist_ok=True)
             frame.assign(_when=when, **more).to_parquet(FOLDER / f"{name}-{number}.parquet")
-        _nannyml(found, judged, number)
+        _nannyml(found, windows, number)
     return found
 
 
 def evidently(usual: pd.DataFrame, current: pd.DataFrame) -> dict[str, bool]:
-    """Whether its default preset calls each column drifted; one without values, which it refuses, is none."""
+    """Return whether the default preset reports drift, by column; False for a column without values."""
     from evidently import Report
     from evidently.presets import DataDriftPreset
 
@@ -138,15 +138,15 @@ def _inside(window: Window, weight: Floats) -> pd.Series:
     return pd.Series(weight[np.asarray(window.day)] > 0)
 
 
-def _beside(table: Table, where: Ints) -> dict[str, Floats]:
-    """What CBPE needs; it is asked about chances alone."""
+def _cbpe_columns(table: Table, where: Ints) -> dict[str, Floats]:
+    """Return the additional columns for CBPE, if forecasts are probabilities."""
     if table.forecast.ndim > 1:
         return {}
     chance = table.forecast[where]
     return {"_chance": chance, "_said": (chance >= HALF).astype(np.int64), "_label": table.label[where]}
 
 
-def _nannyml(found: PeerAlarms, judged: Judged, number: int) -> None:
+def _nannyml(found: PeerAlarms, windows: TrialWindows, number: int) -> None:
     done = subprocess.run(  # noqa: S603
         [str(installed("nannyml")), "-m", "tools.bench.peer_nannyml", str(FOLDER), str(number)],
         env=environment_of("nannyml"),
@@ -155,12 +155,12 @@ def _nannyml(found: PeerAlarms, judged: Judged, number: int) -> None:
         check=False,
     )
     if done.returncode:
-        raise UserError(f"NannyML fails: {done.stderr[-1000:]}")
+        raise UserError(f"NannyML failed: {done.stderr[-1000:]}")
     written = json.loads((FOLDER / f"alerts-{number}.json").read_bytes())
     for length, period in ((1, "day"), (WEEK, "week")):
-        for place, weight in enumerate(consecutive(length, judged.others.days)):
+        for place, weight in enumerate(consecutive(length, windows.others.days)):
             alerts = {name: found[place] for name, found in written[period].items()}
             if "CBPE" in alerts:
                 found.cbpe["", length].append(alerts["CBPE"])
-            for key, drifted in judged.verdicts(alerts, weight):
+            for key, drifted in windows.verdicts(alerts, weight):
                 found.nannyml[key, length].append(any(drifted.values()))

@@ -1,4 +1,4 @@
-"""Trials of the drift checks on real rows: whole days drawn at random, as they are and with faults put in."""
+"""Trials of the drift checks on real rows: random samples of whole days, with and without faults."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -26,19 +26,19 @@ from fivestage.monitoring.residuals import design_of
 from tools.bench.best_statistic import Names, Reached, gather, names_of, reached
 from tools.bench.faults import Fault, LabelFault, touched
 
-Look = Callable[[int, Floats], Statistics]  # how far windows of so many days reach, by their weights of days
-DRAWN_WEEKS = 30  # of a trial's days, to know what unchanged weeks do
+Measure = Callable[[int, Floats], Statistics]  # exceedance of windows with a number of days and their weights
+DRAWN_WEEKS = 30  # per trial, for the distribution of unchanged weeks
 OVERALL = (LABEL, SURE_ROWS, SCORE_INPUT)
 PROCESSES = 2
 TOUCHED = {
     True: 0.1,
     False: 0.02,
-}  # of a window's rows: a (gross) fault that changes fewer has hardly happened
+}  # least share of changed rows for a window to count, for gross faults or not
 
 
 @dataclass(frozen=True)
 class Table:
-    """Monitored features, the day of each row, and what the monitored model predicts of the label."""
+    """Monitored features, the day of each row, its label, and the monitored model's forecast."""
 
     frame: pd.DataFrame
     day: Ints
@@ -48,7 +48,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Plan:
-    """From which days a trial draws how many for its reference, and for its windows of so many days."""
+    """The days from which a trial draws its reference and its other days, and the lengths of its windows."""
 
     days: Ints  # in their order
     reference: int
@@ -59,18 +59,18 @@ class Plan:
 
 @dataclass
 class Seen:
-    """What became of windows: alarms over windows of a day and of a week, and by which statistic."""
+    """Detections in faulty windows of a day and of a week."""
 
     day: list[bool] = field(default_factory=list)
     week: list[bool] = field(default_factory=list)
-    until: list[int] = field(default_factory=list)  # days of a window that grows by a day until it alarms
-    named: list[bool] = field(default_factory=list)  # alarms over a day that name a column of the fault
-    broken: list[bool] = field(default_factory=list)  # alarms over a day that call the data broken
-    reach: list[tuple[str, float, float]] = field(default_factory=list)  # over a day, see `reach_of`
+    until: list[int] = field(default_factory=list)  # days until a window that grows daily alarms
+    named: list[bool] = field(default_factory=list)  # whether a one-day alarm names a column of the fault
+    broken: list[bool] = field(default_factory=list)  # whether a one-day alarm reports broken data
+    reach: list[tuple[str, float, float]] = field(default_factory=list)  # of one-day windows, see `reach_of`
     reached: Reached = field(default_factory=dict)
 
     def add(self, other: "Seen") -> None:
-        """Take up another trial's."""
+        """Add the detections of another trial."""
         for name in ("day", "week", "until", "named", "broken", "reach"):
             getattr(self, name).extend(getattr(other, name))
         gather(self.reached, other.reached)
@@ -78,23 +78,23 @@ class Seen:
 
 @dataclass
 class Unchanged:
-    """Alarms over windows in which nothing changed but the days, and how far they reach.
+    """Alarms and exceedances in windows without a fault.
 
-    Alarms by the windows' days; those of one trial, which share a reference, stay together.
+    Alarms are by length of the window; those of a trial share its reference, so they stay together.
     """
 
     alarms: dict[int, list[list[bool]]] = field(default_factory=dict)
     reached: Reached = field(default_factory=dict)
 
     def add(self, other: "Unchanged") -> None:
-        """Take up another trial's."""
+        """Add the windows of another trial."""
         for key, found in other.alarms.items():
             self.alarms.setdefault(key, []).extend(found)
         gather(self.reached, other.reached)
 
 
 def window_of(table: Table, days: Ints) -> tuple[Window, Ints]:
-    """Some days, numbered anew in their order; and where their rows are."""
+    """Return a window of some days, renumbered in order, and the positions of its rows."""
     where = [np.flatnonzero(table.day == one) for one in days]
     of_day = np.repeat(np.arange(len(days)), [len(some) for some in where])
     rows = np.concatenate(where)
@@ -102,7 +102,7 @@ def window_of(table: Table, days: Ints) -> tuple[Window, Ints]:
 
 
 def drawn(plan: Plan, draw: np.random.Generator) -> tuple[Ints, Ints]:
-    """Days of a reference, and others of the same stretch of time; a week of either has each weekday once."""
+    """Draw days for the reference, and others from the same period; both have every weekday equally often."""
     length = plan.reference + plan.others
     start = int(draw.integers(len(plan.days) - length + 1))
     place = np.arange(length)
@@ -113,7 +113,7 @@ def drawn(plan: Plan, draw: np.random.Generator) -> tuple[Ints, Ints]:
 
 
 def consecutive(length: int, days: int) -> Floats:
-    """Weights of windows of so many days that share none (windows, days)."""
+    """Return the weights of disjoint windows with a number of days: windows x days."""
     weight = np.zeros((days // length, days))
     for place, row in enumerate(weight):
         row[place * length : (place + 1) * length] = 1
@@ -121,13 +121,13 @@ def consecutive(length: int, days: int) -> Floats:
 
 
 def growing(days: int) -> Floats:
-    """Weights of the first one to seven days of each week (weeks, WEEK, days)."""
+    """Return the weights of the first one to seven days of each week: weeks x WEEK x days."""
     weeks = consecutive(WEEK, days)
     return np.stack([np.where(weeks.cumsum(axis=1) <= length, weeks, 0) for length in range(1, WEEK + 1)], 1)
 
 
 def drawn_weeks(days: int, draw: np.random.Generator) -> Floats:
-    """Weights of weeks of any of the days, each weekday once (weeks, days)."""
+    """Draw weeks with each weekday once, and return their weights: weeks x days."""
     weight = np.zeros((DRAWN_WEEKS, days))
     for weekday in range(WEEK):
         some = np.arange(weekday, days, WEEK)
@@ -138,13 +138,13 @@ def drawn_weeks(days: int, draw: np.random.Generator) -> Floats:
 def exceedance_of(
     days: Sequence[DailyStatistic], usual: Sequence[DailyStatistic], limits: Limits, weight: Floats
 ) -> Statistics:
-    """How far windows of some days reach towards the limits: from 1 on is an alarm (windows, items)."""
+    """Return how far windows reach towards the limits, 1 or more being an alarm: windows x items."""
     found = compare_days(days, usual, weight, np.ones((len(weight), len(usual[0].numerator))))
     return {name: distance / limits[name] for name, distance in found.items()}
 
 
 def unchanged(number: int, table: Table, plan: Plan) -> Unchanged:
-    """What windows do in which nothing changed but the days."""
+    """Run a trial without a fault."""
     draw = np.random.default_rng([plan.others, number])
     of_reference, of_others = drawn(plan, draw)
     reference = Reference(window_of(table, of_reference)[0])
@@ -161,7 +161,7 @@ def unchanged(number: int, table: Table, plan: Plan) -> Unchanged:
 
 
 def faulty(number: int, table: Table, plan: Plan, faults: list[Fault]) -> list[Seen]:
-    """What is seen of each fault."""
+    """Run a trial with each fault, and return its detections."""
     draw = np.random.default_rng([1, number])
     of_reference, of_others = drawn(plan, draw)
     reference, others = Reference(window_of(table, of_reference)[0]), window_of(table, of_others)[0]
@@ -169,14 +169,14 @@ def faulty(number: int, table: Table, plan: Plan, faults: list[Fault]) -> list[S
         length: calibrate(reference.statistics, length, plan.false_alarm) for length in range(1, WEEK + 1)
     }
     first = Window(others.frame[others.day == 0], others.day[others.day == 0], 0, 1)
-    look, names = partial(_look, reference, limits), names_of(reference.statistics)
-    usual = look(reference.count(others))(1, np.eye(plan.others))
+    measure_of, names = partial(_measure, reference, limits), names_of(reference.statistics)
+    usual = measure_of(reference.count(others))(1, np.eye(plan.others))
     found = []
     for fault in faults:
         broken = fault.put(others, reference.window.frame, draw)
         share = touched(others, broken)
         compared = names, fault.columns or (ROWS,)
-        seen = judged(look(reference.count(broken)), share, TOUCHED[fault.gross], usual, compared)
+        seen = detections(measure_of(reference.count(broken)), share, TOUCHED[fault.gross], usual, compared)
         if share[0] >= TOUCHED[fault.gross]:
             findings = compare(reference, fault.put(first, reference.window.frame, draw), limits[1])
             drifted = {one.column for one in findings if one.drifted}
@@ -187,31 +187,32 @@ def faulty(number: int, table: Table, plan: Plan, faults: list[Fault]) -> list[S
     return found
 
 
-def _look(
-    reference: Reference,
-    limits: dict[int, Limits],
-    days: Sequence[DailyStatistic],
-) -> Look:
+def _measure(reference: Reference, limits: dict[int, Limits], days: Sequence[DailyStatistic]) -> Measure:
     return lambda length, weight: exceedance_of(days, reference.statistics, limits[length], weight)
 
 
-def judged(
-    look: Look, share: Floats, least: float, usual: Statistics, compared: tuple[Names, Sequence[str]]
+def detections(
+    measure: Measure, share: Floats, least: float, usual: Statistics, compared: tuple[Names, Sequence[str]]
 ) -> Seen:
-    """Windows of a day and a week, `least` of whose rows a fault has touched; `usual` are days without.
+    """Return the detections in windows of a day and a week.
 
-    `compared` are the names of all numbers, and those which somebody would watch who knew the fault.
+    Args:
+        measure: The exceedance of windows.
+        share: Share of each day's rows that the fault has changed.
+        least: Least such share for a window to count.
+        usual: Exceedance of the same days without the fault.
+        compared: The columns of all numbers, and the columns to watch if the fault were known.
     """
     seen, days = Seen(), share.size
-    by_day = look(1, np.eye(days))
+    by_day = measure(1, np.eye(days))
     seen.day = any_statistic(by_day)[share >= least].tolist()
     grown = growing(days)
     enough = grown[:, -1] @ share / WEEK >= least
-    far = [look(length, grown[:, length - 1]) for length in range(1, WEEK + 1)]
-    alarmed = np.column_stack([any_statistic(one)[enough] for one in far])
+    exceedances = [measure(length, grown[:, length - 1]) for length in range(1, WEEK + 1)]
+    alarmed = np.column_stack([any_statistic(one)[enough] for one in exceedances])
     seen.week = alarmed[:, -1].tolist()
     seen.until = np.where(alarmed.any(axis=1), alarmed.argmax(axis=1) + 1, WEEK + 1).tolist()
-    for length, one, where in ((1, by_day, share >= least), (WEEK, far[-1], enough)):
+    for length, one, where in ((1, by_day, share >= least), (WEEK, exceedances[-1], enough)):
         gather(
             seen.reached,
             reached({kind: value[where] for kind, value in one.items()}, compared[0], length, compared[1]),
@@ -222,9 +223,9 @@ def judged(
 
 
 def reach_of(found: Statistics, usual: Statistics, where: Bools) -> tuple[str, float, float]:
-    """The statistic that a fault's days mostly raise furthest; how far, and how far unchanged days raise it.
+    """Return the statistic that a fault raises most, how far, and how far unchanged days raise it.
 
-    In units of its limit, the median of the fault's days and the furthest of the others.
+    In units of its limit: the median of the days with the fault, and the maximum of the days without.
     """
     medians = {kind: np.median(value[where], axis=0) for kind, value in found.items()}
     kind = max(medians, key=lambda name: float(medians[name].max()))
@@ -235,7 +236,7 @@ def reach_of(found: Statistics, usual: Statistics, where: Bools) -> tuple[str, f
 def labelled(
     number: int, table: Table, plan: Plan, faults: list[LabelFault], task: str
 ) -> tuple[Unchanged, list[Seen]]:
-    """The labels' own check: where nothing changed, and what is seen of each fault."""
+    """Run a trial of the label check: unchanged windows, and detections of each fault."""
     draw = np.random.default_rng([2, number])
     of_reference, of_others = drawn(plan, draw)
     (reference, then), (others, now) = (window_of(table, one) for one in (of_reference, of_others))
@@ -261,16 +262,17 @@ def labelled(
         changed = fault.put(others.frame, truth, draw)
         days = label_statistics(others, changed, table.forecast[now], design, task)
         compared = names, (*OVERALL, *fault.columns)
-        seen.append(judged(partial(look, days), np.ones(others.days), 0.0, undisturbed, compared))
+        seen.append(detections(partial(look, days), np.ones(others.days), 0.0, undisturbed, compared))
     return null, seen
 
 
 def best_of_rate(
     table: Table, plan: Plan, faults: list[LabelFault], task: str
 ) -> Iterator[tuple[str, str, float]]:
-    """In what share of weeks a z-test of the label's bias sees another rate, by which rows are counted.
+    """Yield the power of a z-test of a week's label bias, by fault and by the rows that are counted.
 
-    The test knows the bias of all days and how far days scatter, and spends all false alarms on one number.
+    The test knows the bias over all days and the variance between days, and spends all false alarms on one
+    number.
     """
     window, rows = window_of(table, plan.days)
     truth, forecast = np.asarray(table.label[rows]), table.forecast[rows]
@@ -279,7 +281,7 @@ def best_of_rate(
     scatter = usual.ratio(np.eye(window.days)).std(axis=0, ddof=1)
     limit = NormalDist().inv_cdf(1 - plan.false_alarm / 2) * scatter / np.sqrt(WEEK)
     weeks = np.concatenate([drawn_weeks(window.days, draw) for _ in range(DRAWN_WEEKS)])
-    for fault in (one for one in faults if not one.columns):  # the others leave the rate as it is
+    for fault in (one for one in faults if not one.columns):  # the others do not change the rate
         changed, _ = label_statistics(window, fault.put(window.frame, truth, draw), forecast, design, task)
         far = np.abs(changed.ratio(weeks) - usual.ratio(np.ones((1, window.days))))
         seen = (far >= limit).mean(axis=0).tolist()
@@ -287,13 +289,13 @@ def best_of_rate(
 
 
 def any_statistic(found: Statistics) -> Bools:
-    """Whether anything of any kind alarmed, by window."""
+    """Return for each window whether any statistic alarms."""
     return np.asarray(np.any([value.max(axis=1) >= 1 for value in found.values()], axis=0), dtype=np.bool_)
 
 
-def spread_out(work: Callable[[int], Any], numbers: range, what: str) -> Iterator[Any]:
-    """The work on each number, in their order, by processes that share this one's memory."""
-    global _work  # noqa: PLW0603 (what is forked need not be pickled)
+def in_parallel(work: Callable[[int], Any], numbers: range, what: str) -> Iterator[Any]:
+    """Yield the results of `work` on each number, in order, from forked processes."""
+    global _work  # noqa: PLW0603 (forked processes inherit it, so it need not be pickled)
     _work = work
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(

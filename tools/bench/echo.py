@@ -1,4 +1,4 @@
-"""An empty FastAPI service of the same schema: what the framework alone costs."""
+"""An empty FastAPI service with the same schema: the cost of the framework alone."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -37,7 +37,7 @@ class Rows(BaseModel):
 
 
 class Prediction(BaseModel):
-    """One row's answer."""
+    """The prediction for one row."""
 
     probability: float
     decision: str
@@ -45,7 +45,7 @@ class Prediction(BaseModel):
 
 
 class Answer(BaseModel):
-    """The answer to a request."""
+    """The response to a request."""
 
     request_id: str
     model_version: str
@@ -58,7 +58,7 @@ app = FastAPI()
 
 @app.post("/predict")
 async def predict(request: Rows) -> Answer:
-    """Answer without looking."""
+    """Return a constant response."""
     same = Prediction(probability=0.25, decision=CONTRACT.decision.wait)
     name = datetime.now().astimezone().isoformat()
     return Answer(request_id=name, model_version="0", threshold=0.5, predictions=[same] * len(request.rows))

@@ -1,4 +1,4 @@
-"""Faults as they happen to a feed, put into real rows: seeded, and for any table."""
+"""Realistic faults of a feature, injected into real rows; seeded, and for any table."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,16 +13,18 @@ from fivestage.evaluation.daily import Column, Floats
 from fivestage.monitoring.daily_statistics import Window
 
 Draw = np.random.Generator
-Change = Callable[[pd.Series, pd.Series, Draw], pd.Series]  # a column, the reference's, chance
+Change = Callable[
+    [pd.Series, pd.Series, Draw], pd.Series
+]  # from a column, the reference's column and a generator
 COLUMNS = 6
-KNOWN = 0.95  # of a column that faults are put into
+KNOWN = 0.95  # least share of known values in a column for faults
 MILES = 1.609
 NOON = 0.5  # of a day's rows
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to the rows of a window, given the reference; `columns` are those it changes."""
+    """A fault: it changes the rows of a window, given the reference."""
 
     name: str
     where: str
@@ -32,7 +34,7 @@ class Fault:
 
 
 def faults(usual: pd.DataFrame, day: Ints) -> Iterator[Fault]:
-    """All faults; columns are chosen by what they are, evenly among those that vary within a day."""
+    """Yield all faults, on text columns and on some numeric columns that vary within a day."""
     numbers = [str(name) for name in usual if pd.api.types.is_numeric_dtype(usual[name])]
     texts = [str(name) for name in usual if str(name) not in numbers]
     varying = usual[numbers].groupby(day).nunique().median() > 1
@@ -69,7 +71,7 @@ def faults(usual: pd.DataFrame, day: Ints) -> Iterator[Fault]:
 
 
 def touched(before: Window, after: Window) -> Floats:
-    """The share of each day's rows that a fault changed; 1 where rows came or went."""
+    """Return the share of each day's rows that a fault changed; 1 if it added or removed rows."""
     if len(before.frame) != len(after.frame):
         return np.ones(before.days)
     same = (before.frame == after.frame) | (before.frame.isna() & after.frame.isna())
@@ -117,7 +119,7 @@ def _second(usual: pd.Series) -> str:
 
 
 def _shared(values: pd.Series, usual: pd.Series, draw: Draw, points: float) -> pd.Series:
-    """The second level takes some points from the others."""
+    """Raise the share of the second most frequent value by some points."""
     other = (values != _second(usual)).to_numpy()
     takes = other & (draw.random(len(values)) < points / max(float(other.mean()), points))
     return values.mask(takes, _second(usual))
@@ -132,7 +134,7 @@ def _renamed(values: pd.Series, usual: pd.Series, _draw: Draw) -> pd.Series:
 
 
 def _stale(window: Window, _usual: pd.DataFrame, _draw: Draw, name: str, begin: float) -> Window:
-    """A feed that stops at some row of each day, and whose last value is told until the day's end."""
+    """A feed that stops at some row of each day and repeats its last value until the day's end."""
     by_day = window.frame[name].groupby(np.asarray(window.day))
     late = by_day.cumcount() > begin * by_day.transform("size")
     return _with(window, {name: window.frame[name].mask(late).groupby(np.asarray(window.day)).ffill()})
@@ -143,7 +145,7 @@ def _swap(window: Window, _usual: pd.DataFrame, _draw: Draw, one: str, other: st
 
 
 def _alike(usual: pd.DataFrame) -> list[tuple[str, str]]:
-    """The two columns whose histograms are hardest to tell apart, as equal units make them."""
+    """Return the two columns with the most similar distributions, such as two columns in the same unit."""
     deciles = usual.quantile(np.arange(1, 10) / 10).to_numpy()
     scale = np.maximum(usual.std().to_numpy(), 1e-9)
     apart = np.abs(deciles[:, :, None] - deciles[:, None, :]).max(axis=0) / np.minimum.outer(scale, scale)
@@ -153,7 +155,7 @@ def _alike(usual: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _repeated(window: Window, _usual: pd.DataFrame, draw: Draw) -> Window:
-    """Some rows come twice."""
+    """Duplicate some rows."""
     times = 1 + (draw.random(len(window.frame)) < 0.3)  # noqa: PLR2004 (as the fault is named)
     return _of_rows(window, np.repeat(np.arange(len(window.frame)), times))
 
@@ -172,19 +174,19 @@ def _half_level(window: Window, usual: pd.DataFrame, draw: Draw, name: str) -> W
 
 @dataclass(frozen=True)
 class LabelFault:
-    """Labels that come otherwise while inputs do not: of a window's rows and labels; along which columns."""
+    """A change of labels with unchanged inputs; it depends on the rows, and on the named columns."""
 
     name: str
     put: Callable[[pd.DataFrame, Column, Draw], Column]
     columns: tuple[str, ...] = ()
 
 
-def label_faults(contract: Contract, usual: pd.DataFrame, label: Column, learnt: str) -> Iterator[LabelFault]:
-    """A rate that rises, and a concept that turns round while the rate stays.
+def label_faults(contract: Contract, usual: pd.DataFrame, label: Column, column: str) -> Iterator[LabelFault]:
+    """Yield a higher label rate, and a concept drift at a constant rate.
 
-    `learnt` is the column along which it turns: above its median labels rise, below they fall.
+    `learnt` is the column of the concept drift: labels rise above its median and fall below it.
     """
-    middle = float(usual[learnt].median())
+    middle = float(usual[column].median())
     if isinstance(contract, RegressionContract):
         unit = float(np.std(label))
         for size in (0.1, 0.25):
@@ -196,9 +198,9 @@ def label_faults(contract: Contract, usual: pd.DataFrame, label: Column, learnt:
         for size in (0.25, 0.5):
 
             def tilted(frame: pd.DataFrame, truth: Column, _draw: Draw, by: float = size * unit) -> Column:
-                return np.asarray(truth) + np.where(frame[learnt] > middle, by, -by)
+                return np.asarray(truth) + np.where(frame[column] > middle, by, -by)
 
-            yield LabelFault(f"concept: along {learnt} by {size:g} sd", tilted, (learnt,))
+            yield LabelFault(f"concept: along {column} by {size:g} sd", tilted, (column,))
         return
     rest = int(np.bincount(np.asarray(label, dtype=np.int64)).argmax())
     level = 1 if rest != 1 else 0
@@ -211,26 +213,26 @@ def label_faults(contract: Contract, usual: pd.DataFrame, label: Column, learnt:
     for points in (0.1, 0.2):
 
         def turned(frame: pd.DataFrame, truth: Column, draw: Draw, by: float = points) -> Column:
-            above = (frame[learnt] > middle).to_numpy()
+            above = (frame[column] > middle).to_numpy()
             risen = _moved(truth, above, level, by, draw)
             return _fallen(risen, ~above, (level, rest), float(by * above.mean()), draw)
 
         yield LabelFault(
-            f"concept: + {100 * points:.0f} points above the median of {learnt}, rate as before",
+            f"concept: + {100 * points:.0f} points above the median of {column}, rate as before",
             turned,
-            (learnt,),
+            (column,),
         )
 
 
 def _moved(truth: Column, where: Column, level: int, points: float, draw: Draw) -> Column:
-    """Other labels become the level, so many points of the rows `where`."""
+    """Set a share of other labels to a level, `points` of the rows `where`."""
     other = where & (truth != level)
     chance = min(1.0, points * max(int(where.sum()), 1) / max(int(other.sum()), 1))
     return np.where(other & (draw.random(len(truth)) < chance), level, truth)
 
 
 def _fallen(truth: Column, where: Column, levels: tuple[int, int], share: float, draw: Draw) -> Column:
-    """Labels of a level become another, as many as `share` of all rows."""
+    """Set labels of one level to another, `share` of all rows."""
     level, rest = levels
     some = where & (truth == level)
     chance = min(1.0, share * len(truth) / max(int(some.sum()), 1))

@@ -1,7 +1,7 @@
-"""More data than there are: weeks of real flights, drawn again and again and set one after another.
+"""Larger data sets: weeks of real flights, drawn with replacement and placed one after another.
 
-A week keeps its season, its days, its weather and its delays, so that windows hold what they would hold. More
-rows a day come from more carriers: the same week once more under another name.
+A week keeps its season, days, weather and delays, so that window aggregates keep realistic values. For more
+rows per day, each week is repeated under the names of further carriers.
 """
 
 import calendar
@@ -19,15 +19,15 @@ from problem.raw import SCHEMAS, raw_folder, read_raw
 
 START = 15_712 * DAY  # Monday, 7 January 2013
 WEEK = 7 * DAY
-WEEKS = 51  # whole ones of the year
+WEEKS = 51  # complete weeks of the year
 NAMES = "abcdefghijklmnopqrstuvwxyz"
-BROKEN = 1000  # one in so many has a delay that cannot be believed
+BROKEN = 1000  # one row in this many has an impossible delay
 MOST_CARRIERS = 10
 SEED = 0
 
 
 def grow(target: Path, times: int) -> int:
-    """Write a part a month, of up to ten times the carriers, then of more years; returns how many flights."""
+    """Write one part per month, with up to ten times the carriers, then more years; return the flights."""
     raw = read_raw(raw_folder())
     carriers = min(times, MOST_CARRIERS)
     years = times // carriers
@@ -47,7 +47,7 @@ def grow(target: Path, times: int) -> int:
 def months(
     flights: pd.DataFrame, weather: pd.DataFrame, years: int, carriers: int
 ) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    """Months from 2013 on, with their flights and weather."""
+    """Yield months from 2013 on, with their flights and weather."""
     day = midnights(flights)[0]
     hour = local(epoch_seconds(weather["time_hour"]), HOME)
     flights_of = _weeks(flights, day)
@@ -64,23 +64,23 @@ def months(
                 waiting.append((_moved(flights_of[week], shift, carriers), _later(weather_of[week], shift)))
                 number += 1
             made, hours = (pd.concat(frames, ignore_index=True) for frames in zip(*waiting, strict=True))
-            mine, early = made["midnight"] < end, hours["clock"] < end
-            waiting = [(made[~mine], hours[~early])]
+            in_month, early_hours = made["midnight"] < end, hours["clock"] < end
+            waiting = [(made[~in_month], hours[~early_hours])]
             yield (
                 f"{year}-{month:02}",
-                made.loc[mine, [*SCHEMAS["flights"]]],
-                hours.loc[early, [*SCHEMAS["weather"]]],
+                made.loc[in_month, [*SCHEMAS["flights"]]],
+                hours.loc[early_hours, [*SCHEMAS["weather"]]],
             )
 
 
 def _weeks(frame: pd.DataFrame, at: Ints) -> list[pd.DataFrame]:
-    """The rows of each whole week of the year, with their clock as a column."""
+    """Return the rows of each complete week of the year, with a column for their clock."""
     week = (at - START) // WEEK
     return [frame.assign(clock=at)[week == number] for number in range(WEEKS)]
 
 
 def _moved(week: pd.DataFrame, shift: int, carriers: int) -> pd.DataFrame:
-    """A week's flights on later days, under so many names."""
+    """Return a week's flights on later days, for a number of carriers."""
     day = week["clock"].to_numpy() + shift
     date = pd.to_datetime(day, unit="s")
     leaves = utc(day + since_midnight(week["sched_dep_time"]), pd.Series(HOME, index=week.index))
@@ -94,7 +94,7 @@ def _moved(week: pd.DataFrame, shift: int, carriers: int) -> pd.DataFrame:
 
 
 def _later(week: pd.DataFrame, shift: int) -> pd.DataFrame:
-    """A week's weather at later hours, by New York's clocks."""
+    """Return a week's weather at later hours, by New York's clocks."""
     clock = week["clock"].to_numpy() + shift
     moments = utc(clock, pd.Series(HOME, index=week.index))
     return week.assign(clock=clock, time_hour=pd.to_datetime(moments, unit="s", utc=True))

@@ -1,4 +1,4 @@
-"""The numbers of the drift checks that are set by hand, each with its reason: read from the code itself."""
+"""The constants of the drift checks that were set by hand, with their reasons, read from the source code."""
 
 import ast
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ FILES = (
 
 @dataclass(frozen=True)
 class HandSet:
-    """A number that is set by hand: where, its name, its value as written, and why."""
+    """A constant set by hand: its file, name, value in the source, and reason."""
 
     file: str
     name: str
@@ -25,12 +25,12 @@ class HandSet:
 
 
 def hand_set() -> list[HandSet]:
-    """All of them; a number of days in a week is none."""
+    """Return all constants except the number of days in a week."""
     return [one for file in FILES for one in numbers_in(ROOT / file) if one.name != "WEEK"]
 
 
 def numbers_in(file: Path) -> Iterator[HandSet]:
-    """The constants of a module that are numbers; the reason is the comment beside them."""
+    """Yield a module's numeric constants; the reason is the comment after each."""
     text = file.read_text(encoding="utf-8")
     for node in ast.parse(text).body:
         if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)):
@@ -43,7 +43,7 @@ def numbers_in(file: Path) -> Iterator[HandSet]:
 
 
 def table() -> str:
-    """Them as a table in Markdown."""
+    """Return the constants as a table in Markdown."""
     rows = [f"| `{one.name}` | {one.value} | {one.reason} | `{one.file}` |" for one in hand_set()]
     head = ["| number | value | what it is, and why | file |", "| --- | ---: | --- | --- |"]
     return "\n".join([*head, *rows])

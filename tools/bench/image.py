@@ -1,4 +1,4 @@
-"""`make bench-image`: how large the service's image is, and how soon a container of it is ready."""
+"""`make bench-image`: measure the size of the service's image, and the time until a container is ready."""
 
 import argparse
 import json
@@ -23,9 +23,11 @@ SECONDS = 60
 
 
 def main() -> None:
-    """Measure, and write it down."""
+    """Measure, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=7, help="containers, one after the other")
+    parser.add_argument(
+        "--times", type=int, default=7, help="number of containers, started one after another"
+    )
     times = parser.parse_args().times
     try:
         engine = docker.from_env()
@@ -34,10 +36,10 @@ def main() -> None:
         starts = sorted(_start(engine, f"{names[0]}:latest") for _ in range(times))
         found = {"megabytes": sizes, "ready_seconds": starts}
         write_text(JSON, json.dumps(found, indent=1))
-        text = _told(sizes, starts)
+        text = _sentences(sizes, starts)
         write_between(PAGE, "image", text)
     except DockerException as error:
-        sys.exit(f"Is there an image? `make image` builds it: {error}")
+        sys.exit(f"The image cannot be measured; `make image` builds it: {error}")
     except UserError as error:
         sys.exit(str(error))
     print(text)  # noqa: T201 (for a person)
@@ -48,28 +50,28 @@ def _megabytes(engine: docker.DockerClient, image: str) -> float:
 
 
 def _start(engine: docker.DockerClient, image: str) -> float:
-    """Seconds from the order to start until the service is ready: the engine's part included."""
+    """Return the seconds from starting a container until the service is ready, with the engine's part."""
     container = engine.containers.create(
         image, ports={f"{PORT}/tcp": ("127.0.0.1", None)}, read_only=True, tmpfs={STATE: f"uid={USER}"}
     )
     try:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         container.start()
         container.reload()
         port = int(container.ports[f"{PORT}/tcp"][0]["HostPort"])
         wait_until_ready(Settings(port=port), SECONDS, lambda: container.logs().decode(errors="replace"))
-        return time.perf_counter() - begun
+        return time.perf_counter() - started
     finally:
         container.remove(force=True, v=True)
 
 
-def _told(sizes: dict[str, float], starts: list[float]) -> str:
-    many, median = len(starts), statistics.median(starts)
+def _sentences(sizes: dict[str, float], starts: list[float]) -> str:
+    count, median = len(starts), statistics.median(starts)
     serving, pipelines = sizes.values()
     return (
-        f"The service's image has {serving:.0f} MB with its base, the one that runs the commands "
-        f"{pipelines:.0f} MB. From the order to start a container until it is ready: {median:.2f} s "
-        f"(median of {many}, {starts[0]:.2f} to {starts[-1]:.2f}; the engine's part is in it). "
+        f"The service's image has {serving:.0f} MB including its base image, the image of the commands "
+        f"{pipelines:.0f} MB. A container is ready {median:.2f} s after the start command "
+        f"(median of {count}, {starts[0]:.2f} to {starts[-1]:.2f}), including the engine's part. "
         f"{datetime.now(UTC).date().isoformat()}"
     )
 

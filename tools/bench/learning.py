@@ -1,4 +1,4 @@
-"""What more rows bring: trees that have learnt from some of the default data, chosen in several ways."""
+"""Learning curve: trees trained on shares of the default data, selected in several ways."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from fivestage.training.estimators import Estimator, fit_classifier, with_settin
 from fivestage.training.sample import training_sample
 from problem import PROBLEM
 
-SHARES = (0.05, 0.1, 0.2, 0.5)  # of the rows to learn from
+SHARES = (0.05, 0.1, 0.2, 0.5)  # of the training rows
 QUARTERS = 4
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """How good the trees are on all that came after."""
+    """Scores of the trees on all later rows."""
 
     chosen: str
     rows: int
@@ -34,7 +34,7 @@ class Learnt:
 
 
 def learning_curve() -> Iterator[Learnt]:
-    """Trees as of the test's start, judged on the holdout window and on all that follows."""
+    """Train as of the start of the test window, and score on the holdout window and all later rows."""
     contract = PROBLEM.contract
     rows, event_tables, _ = ingest_tables(
         PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench"
@@ -44,39 +44,39 @@ def learning_curve() -> Iterator[Learnt]:
     features = build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference)
     sample, days = training_sample(rows, features, windows, contract), decision_day(rows)
     candidates = PROBLEM.candidates(len(windows.train), tuple(sample.categories))
-    judged, trees = np.concatenate([windows.holdout, windows.after]), next(iter(candidates.values()))
+    evaluated, trees = np.concatenate([windows.holdout, windows.after]), next(iter(candidates.values()))
 
-    def told(chosen: str, learnt: Ints, model: HistGradientBoostingClassifier) -> Learnt:
-        answers = model.predict_proba(sample.features[judged])[:, 1]
-        found = scores(sample.label[judged], answers, contract.costs)
-        return Learnt(chosen, len(learnt), found["log_loss"], found["roc_auc"], found["savings_share"])
+    def scored(chosen: str, train: Ints, model: HistGradientBoostingClassifier) -> Learnt:
+        answers = model.predict_proba(sample.features[evaluated])[:, 1]
+        found = scores(sample.label[evaluated], answers, contract.costs)
+        return Learnt(chosen, len(train), found["log_loss"], found["roc_auc"], found["savings_share"])
 
     for share in SHARES:
-        for chosen, learnt in choices(windows.train, days[windows.train], share).items():
-            yield told(chosen, learnt, fit_classifier(trees, sample.features[learnt], sample.label[learnt]))
-    everything = windows.train
-    yield told(
-        "all rows", everything, fit_classifier(trees, sample.features[everything], sample.label[everything])
+        for chosen, train in choices(windows.train, days[windows.train], share).items():
+            yield scored(chosen, train, fit_classifier(trees, sample.features[train], sample.label[train]))
+    all_rows = windows.train
+    yield scored(
+        "all rows", all_rows, fit_classifier(trees, sample.features[all_rows], sample.label[all_rows])
     )
-    quarters = np.array_split(np.random.default_rng(SEED).permutation(everything), QUARTERS)
+    quarters = np.array_split(np.random.default_rng(SEED).permutation(all_rows), QUARTERS)
     model = in_turn([(sample.features[one], sample.label[one]) for one in quarters], trees)
-    yield told("all rows, a quarter after another (warm_start)", everything, model)
+    yield scored("all rows, a quarter after another (warm_start)", all_rows, model)
 
 
 def choices(train: Ints, days: Ints, share: float) -> dict[str, Ints]:
-    """Some of the rows, in each way to choose them."""
+    """Select a share of the training rows, in each way."""
     draw = np.random.default_rng(SEED)
     distinct = np.unique(days)
-    many = max(1, round(len(distinct) * share))
+    count = max(1, round(len(distinct) * share))
     return {
         "rows at random": train[draw.random(len(train)) < share],
-        "days at random": train[np.isin(days, draw.choice(distinct, many, replace=False))],
-        "the newest days": train[np.isin(days, distinct[-many:])],
+        "days at random": train[np.isin(days, draw.choice(distinct, count, replace=False))],
+        "the newest days": train[np.isin(days, distinct[-count:])],
     }
 
 
 def in_turn(parts: list[tuple[Floats, Ints]], trees: Estimator) -> HistGradientBoostingClassifier:
-    """Each part adds its share of the trees to those of the parts before."""
+    """Train in turn on each part, which adds its share of the trees (warm start)."""
     first, *others = parts
     model = fit_classifier(with_settings(trees, {"max_iter": trees.max_iter // len(parts)}), *first)
     model.set_params(warm_start=True)

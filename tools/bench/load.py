@@ -1,36 +1,36 @@
-"""A load: connections that each send a request, wait for its answer, and send the next."""
+"""Load generator: each connection sends a request, waits for the response, and sends the next."""
 
 import asyncio
+import contextlib
 import gc
 import itertools
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import psutil
 import uvloop
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a load measured; CPU is the server's, children included."""
+    """The result of a load; CPU is the server's, including its child processes."""
 
-    requests: int  # that were answered with 200
-    refused: int  # with 503 or 429, and when to come back
+    requests: int  # with status 200
+    refused: int  # with status 503 or 429 and a Retry-After header
     failures: int  # anything else
     seconds: float
     cpu_seconds: float
     latencies: list[float]  # seconds, sorted
 
     def percentile(self, share: float) -> float:
-        """The latency that a share of the requests did not exceed, in milliseconds."""
+        """Return the latency in milliseconds that a share of the requests did not exceed."""
         return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))] * 1000
 
 
 class _Client(asyncio.Protocol):
-    """One connection; `pause` seconds from one answer to the next request hold a rate."""
+    """One connection; to keep a rate, it sends a request at most every `pause` seconds."""
 
     def __init__(self, requests: Iterator[bytes], until: float, pause: float) -> None:
         self._requests, self._until, self._pause = requests, until, pause
@@ -82,18 +82,20 @@ class _Client(asyncio.Protocol):
             self.done.set_result(None)
 
 
-REQUEST_ID = b"0123456789abcdef0123456789abcdef"  # in a request's head: another one at each time it is sent
+REQUEST_ID = (
+    b"0123456789abcdef0123456789abcdef"  # in a request's headers; replaced each time the request is sent
+)
 
 
 def post(path: str, body: bytes) -> bytes:
-    """A request as it goes over the wire."""
+    """Return a POST request as bytes."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     head += f"X-Request-Id: {REQUEST_ID.decode()}\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def _each_with_its_id(requests: Sequence[bytes]) -> Iterator[bytes]:
-    """The requests in turn, each time with another request id, as clients and proxies send them."""
+def _with_new_ids(requests: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the requests in turn, each time with a new request id, as clients and proxies do."""
     for number, request in enumerate(itertools.cycle(requests)):
         yield request.replace(REQUEST_ID, b"%032x" % number, 1)
 
@@ -101,8 +103,8 @@ def _each_with_its_id(requests: Sequence[bytes]) -> Iterator[bytes]:
 def load(
     port: int, requests: Sequence[bytes], connections: int, seconds: float, pid: int, per_second: float = 0
 ) -> Result:
-    """Put a load on a server of this machine, as fast as it answers or at a rate; requests come in turn."""
-    turn = _each_with_its_id(requests)
+    """Put a load on a local server, at full speed or at a rate; requests are sent in turn."""
+    turn = _with_new_ids(requests)
 
     async def run() -> tuple[list[_Client], float]:
         loop = asyncio.get_running_loop()
@@ -130,40 +132,26 @@ def load(
     return Result(len(latencies), refused, failures, spent, cpu, latencies)
 
 
-def family(pid: int) -> list[int]:
-    """A process and all that it has started."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue  # it has ended meanwhile
-    found = [pid]
-    for one in found:
-        found += [child for child, parent in parents.items() if parent == one]
-    return found
+def family(pid: int) -> list[psutil.Process]:
+    """Return a process and all its descendants."""
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process and of those it has started."""
-    ticks = 0
+    """Return the CPU time of a process and its descendants."""
+    total = 0.0
     for one in family(pid):
-        try:
-            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def resident_megabytes(pid: int) -> float:
-    """Memory of a process and of those it has started, shared pages counted once by share."""
+    """Return the memory of a process and its descendants in MiB; shared pages count proportionally (PSS)."""
     total = 0
     for one in family(pid):
-        try:
-            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total / 1024
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += one.memory_full_info().pss
+    return total / 2**20

@@ -1,7 +1,7 @@
-"""Tables that limits are judged on beside the project's own: made up anew for each trial.
+"""Synthetic tables to judge alarm limits on, in addition to the project's data: a new table for each trial.
 
-No fault is in them, so every alarm is a false one. Numbers are chosen with the seeds of `CHOSEN` alone; the
-bench judges on others, which no number was chosen by.
+They contain no fault, so every alarm is a false one. Constants are chosen with the seeds of `CHOSEN` only;
+the benchmark uses those of `JUDGED`, on which no constant was chosen.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from tools.bench.drift_trials import Plan, Table
 
 CHOSEN, JUDGED = range(1_000, 2_000), range(90_000, 91_000)  # seeds
 DAYS = 90
-WEEKDAYS = np.array([1, 0.9, 0.9, 1, 1.3, 1.7, 0.6])  # of a shop, how busy each is
+WEEKDAYS = np.array([1, 0.9, 0.9, 1, 1.3, 1.7, 0.6])  # relative sales of a shop
 PRICES = np.array([3.99, 5.49, 1.29, 9.99, 14.95, 2.49, 7.49, 24.9])
 SOLD = np.array([0.3, 0.2, 0.15, 0.12, 0.09, 0.07, 0.05, 0.02])
 
@@ -22,13 +22,13 @@ def _table(frame: pd.DataFrame, day: Ints) -> Table:
 
 
 def independent_rows(seed: int) -> Table:
-    """Rows that share nothing with those of their day: related numbers, heavy tails, many levels, counts."""
+    """Rows independent of their day: correlated numbers, heavy tails, many categories, counts."""
     draw, rows = np.random.default_rng(seed), 200
     day = np.repeat(np.arange(DAYS), rows)
     size = day.size
-    related = draw.normal(size=(size, 3)) @ draw.normal(size=(3, 6)) + draw.normal(size=(size, 6))
+    correlated = draw.normal(size=(size, 3)) @ draw.normal(size=(3, 6)) + draw.normal(size=(size, 6))
     frame = pd.DataFrame(
-        {f"number {place}": column for place, column in enumerate(related.T)}
+        {f"number {place}": column for place, column in enumerate(correlated.T)}
         | {"heavy": draw.exponential(size=size) ** 2, "count": draw.poisson(2, size)}
         | {f"text {n}": draw.choice([f"level {one}" for one in range(n)], size) for n in (4, 24, 44)}
     )
@@ -37,7 +37,7 @@ def independent_rows(seed: int) -> Table:
 
 
 def shop(seed: int) -> Table:
-    """A shop whose days differ: by weekday, weather, promotions, and by how much is missing."""
+    """A shop whose days differ in weekday, weather, promotions, and share of missing values."""
     draw = np.random.default_rng(seed)
     weekday = np.arange(DAYS) % len(WEEKDAYS)
     day = np.repeat(
@@ -66,5 +66,5 @@ def shop(seed: int) -> Table:
 
 
 def plan_of(table: Table, reference: int, lengths: tuple[int, ...], false_alarm: float) -> Plan:
-    """A trial of all days of a table."""
+    """Return a trial that uses all days of a table."""
     return Plan(np.unique(table.day), reference, DAYS - reference, lengths, false_alarm)

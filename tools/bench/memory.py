@@ -1,15 +1,15 @@
-"""How much memory a process has taken."""
+"""Peak memory of a process."""
 
 import re
 import resource
 from pathlib import Path
 
-STATUS = Path("/proc/self/status")  # of Linux, whose `ru_maxrss` is also that of the process before
+STATUS = Path("/proc/self/status")  # on Linux `ru_maxrss` includes the parent process
 
 
 def peak_bytes() -> int:
-    """The most that this process has held at once so far."""
-    told = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text(encoding="ascii") if STATUS.exists() else "")
-    if told:
-        return int(told[1]) * 1024
+    """Return the peak resident memory of this process."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text(encoding="ascii") if STATUS.exists() else "")
+    if found:
+        return int(found[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,9 +1,10 @@
 """`make bench-monitoring`: false alarms, power against injected faults, and cost of the drift checks.
 
-Real rows, seeded. Of a stretch of consecutive days some are drawn for a reference, whole days at random, each
-weekday as often, and windows of the others are checked as they are and with a fault put in. What is measured
-is of the second half of the days and of made-up tables; `--chosen` is for choosing numbers: the first half,
-other seeds. The second half has been looked at while numbers were chosen, the seeds of the tables have not.
+Each seeded trial samples whole days of a period of real data, every weekday equally often: some for the
+reference, the others for windows, which are checked unchanged and with an injected fault. Results are for the
+second half of the days and for synthetic tables. `--chosen` uses the first half and other seeds, for choosing
+constants; the second half was inspected while constants were chosen, the seeds of the synthetic tables were
+not.
 """
 
 import argparse
@@ -43,8 +44,8 @@ from tools.bench.drift_trials import (
     Unchanged,
     best_of_rate,
     faulty,
+    in_parallel,
     labelled,
-    spread_out,
     unchanged,
 )
 from tools.bench.faults import Fault, faults, label_faults
@@ -55,22 +56,22 @@ from tools.bench.peers import installed
 
 JSON = REPORTS / "bench" / "monitoring.json"
 PAGE = ROOT / "docs" / "monitoring.md"
-SIZES = (1_000, 10_000)  # rows of a window
-OTHERS = 34  # days beside a reference
-REFERENCE = 56  # days, of the made-up rows
+SIZES = (1_000, 10_000)  # rows per window
+OTHERS = 34  # days in addition to the reference
+REFERENCE = 56  # days of reference in the measurement of cost
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How many trials of each sort."""
+    """Number of trials of each kind."""
 
     unchanged: int
-    other: int  # on the other half
-    made_up: int  # of each sort of table
+    other: int  # on the other half of the days
+    made_up: int  # per kind of synthetic table
     faults: int
     labels: int
     peers: int
-    apart: int  # days between the beginnings of periods of the year as they came
+    apart: int  # days between the starts of consecutive periods
 
 
 WHOLE = Effort(unchanged=80, other=24, made_up=150, faults=5, labels=40, peers=1, apart=7)
@@ -79,7 +80,7 @@ QUICK = Effort(unchanged=12, other=4, made_up=12, faults=1, labels=6, peers=0, a
 
 @dataclass(frozen=True)
 class Share:
-    """How many of so many, with the 95% interval of Wilson (1927)."""
+    """A count out of a total, with its 95% interval (Wilson 1927)."""
 
     found: int
     of: int
@@ -87,9 +88,9 @@ class Share:
     high: float
 
 
-def share_of(found: Sequence[bool], alike: float = 1.0) -> Share:
-    """Of answers of which each is worth one in `alike` independent ones."""
-    n, z = len(found) / alike, NormalDist().inv_cdf(0.975)
+def share_of(found: Sequence[bool], design_effect: float = 1.0) -> Share:
+    """Return the share of true values; the design effect is the number of values per independent one."""
+    n, z = len(found) / design_effect, NormalDist().inv_cdf(0.975)
     if n == 0:
         return Share(0, 0, 0.0, 1.0)
     p = sum(found) / len(found)
@@ -99,21 +100,20 @@ def share_of(found: Sequence[bool], alike: float = 1.0) -> Share:
 
 
 def share_of_trials(trials: Sequence[Sequence[bool]]) -> Share:
-    """Of answers that share something within a trial, such as the reference, by how far trials differ.
+    """Return the share of true values that are dependent within a trial, for example by a common reference.
 
-    The design effect of Kish (1965): by what factor the variance of the trials' means exceeds that of
-    independent answers.
+    The design effect (Kish 1965) is the variance of the trials' means relative to that of independent values.
     """
     found = [one for trial in trials for one in trial]
     p = float(np.mean(found)) if found else 0.0
-    if len(trials) < 2 or not 0 < p < 1:  # noqa: PLR2004 (no variance of one)
+    if len(trials) < 2 or not 0 < p < 1:  # noqa: PLR2004 (one trial has no variance)
         return share_of(found)
     means = np.array([np.mean(trial) for trial in trials])
     return share_of(found, max(1.0, float(means.var(ddof=1)) * len(found) / len(trials) / (p * (1 - p))))
 
 
 def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, float]) -> dict[str, Any]:
-    """All measurements, as they are written."""
+    """Run all measurements, and return the record."""
     table = real_rows(contract)
     days, middle = np.unique(table.day), middle_of(table.day)
     rows_a_day = len(table.day) / len(days)
@@ -142,21 +142,21 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
     for name, make in (("made-up shops", shop), ("independent rows", independent_rows)):
         work = partial(_made_up, make=make, plan=plan, seeds=JUDGED if half == "second" else CHOSEN)
         tables[name] = Unchanged()
-        for more in spread_out(work, range(effort.made_up), name):
+        for more in in_parallel(work, range(effort.made_up), name):
             tables[name].add(more)
     here = np.isin(table.day, of_half)
     some = list(faults(table.frame[here], table.day[here]))
     seen = [Seen() for _ in some]
-    for of_trial in spread_out(
+    for of_trial in in_parallel(
         partial(faulty, table=table, plan=plan, faults=some), range(effort.faults), "faults"
     ):
         for one, there in zip(seen, of_trial, strict=True):
             one.add(there)
-    of_labels = label_faults(contract, table.frame[here], table.label[here], _learnt(some))
+    of_labels = label_faults(contract, table.frame[here], table.label[here], _concept_column(some))
     labels = list(of_labels)
     seen_labels, null_labels = [Seen() for _ in labels], Unchanged()
     work_on_labels = partial(labelled, table=table, plan=plan, faults=labels, task=contract.task)
-    for more, seen_there in spread_out(work_on_labels, range(effort.labels), "labels"):
+    for more, seen_there in in_parallel(work_on_labels, range(effort.labels), "labels"):
         null_labels.add(more)
         for one, there in zip(seen_labels, seen_there, strict=True):
             one.add(there)
@@ -185,7 +185,7 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
             for name, found in tables.items()
             for length in (1, WEEK)
         ],
-        "as_they_came": as_they_came(table, contract, effort.apart),
+        "as_they_came": consecutive_periods(table, contract, effort.apart),
         "faults": [
             _line(fault.name, fault.where, one, gross=fault.gross)
             | _limits(one, null, rules.false_alarm)
@@ -208,7 +208,7 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
 
 
 def real_rows(contract: Contract) -> Table:
-    """The monitored features of the project's own data, and each half's forecasts by a model of the other."""
+    """Return the project's monitored features, with forecasts for each half by a model of the other half."""
     rows, event_tables, _ = ingest_tables(
         PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench"
     )
@@ -227,12 +227,12 @@ def real_rows(contract: Contract) -> Table:
 
 
 def middle_of(day: Ints) -> int:
-    """The first day of the second half."""
+    """Return the first day of the second half."""
     return int(day.min() + day.max() + 1) // 2
 
 
-def as_they_came(table: Table, contract: Contract, apart: int) -> dict[str, Any]:
-    """Periods of the year in their order against the days before: what seasons, and the data, do."""
+def consecutive_periods(table: Table, contract: Contract, apart: int) -> dict[str, Any]:
+    """Check consecutive periods of the year, to see the effect of seasons and of the data."""
     rules = contract.monitoring
     first, last = int(table.day.min()) + rules.reference_days, int(table.day.max()) + 1
     starts = range(first, last - rules.period_days + 1, apart)
@@ -249,7 +249,7 @@ def as_they_came(table: Table, contract: Contract, apart: int) -> dict[str, Any]
         )
         return detect_drift(before, now, rules.false_alarm)
 
-    reports = list(spread_out(period, range(len(starts)), "as they came"))
+    reports = list(in_parallel(period, range(len(starts)), "as they came"))
     drifted = [{one.column for one in found if one.drifted} for found in reports]
     broken = [{one.column for one in found if one.is_broken} for found in reports]
     overlapping = max(1.0, rules.period_days / apart)
@@ -270,7 +270,7 @@ def _peers(effort: Effort, table: Table, plan: Plan, some: list[Fault]) -> tuple
         except UserError as error:
             missing = f"NannyML is not among them: {error}"
     work = partial(ask, table=table, plan=plan, faults=some, nannyml=not missing)
-    for found in spread_out(work, range(effort.peers), "Evidently and NannyML"):
+    for found in in_parallel(work, range(effort.peers), "Evidently and NannyML"):
         peers.add(found)
     return peers, missing
 
@@ -286,14 +286,14 @@ def _of_peers(peers: PeerAlarms, key: str, length: int) -> dict[str, Any]:
 
 
 def _made_up(number: int, make: Callable[[int], Table], plan: Plan, seeds: range) -> Unchanged:
-    """A trial of a table of its own."""
+    """Run a trial on a new synthetic table."""
     table = make(seeds[number])
     return unchanged(number, table, plan_of(table, plan.reference, (1, WEEK), plan.false_alarm))
 
 
 def _unchanged(table: Table, plan: Plan, trials: int, what: str) -> Unchanged:
     found = Unchanged()
-    for more in spread_out(partial(unchanged, table=table, plan=plan), range(trials), what):
+    for more in in_parallel(partial(unchanged, table=table, plan=plan), range(trials), what):
         found.add(more)
     return found
 
@@ -313,13 +313,13 @@ def _share(found: Sequence[bool] | None) -> dict[str, Any] | None:
     return asdict(share_of(found)) if found else None
 
 
-def _learnt(some: list[Fault]) -> str:
-    """The column along which a concept turns: the first of those that faults are put into."""
+def _concept_column(some: list[Fault]) -> str:
+    """Return the column of the concept drift: the first of those with faults."""
     return some[0].where
 
 
 def _reach(seen: Seen) -> dict[str, Any]:
-    """What tells most of a fault within a day, and how far it reaches against unchanged days."""
+    """Return the statistic that a fault raises most within a day, and how far, against unchanged days."""
     if not seen.reach:
         return {"by": None, "reach": None, "unchanged_reach": None}
     kind, _ = Counter(kind for kind, _, _ in seen.reach).most_common(1)[0]
@@ -338,7 +338,7 @@ def _line(name: str, where: str, seen: Seen, *, gross: bool) -> dict[str, Any]:
         "gross": gross,
         "day": asdict(share_of(seen.day)),
         "week": asdict(share_of(seen.week)),
-        "days_until": float(np.median(seen.until)) if seen.until else None,  # more than a week: 8
+        "days_until": float(np.median(seen.until)) if seen.until else None,  # 8 means more than a week
         "named": _share(seen.named),
         "broken": _share(seen.broken),
         **_reach(seen),
@@ -346,7 +346,7 @@ def _line(name: str, where: str, seen: Seen, *, gross: bool) -> dict[str, Any]:
 
 
 def cost(rows: int = 1_000_000, numbers: int = 16, texts: int = 4) -> dict[str, float]:
-    """Seconds, and memory, of one check of a week against 56 days, made-up rows in all."""
+    """Measure time and memory of one check of a week against 56 days, on synthetic rows."""
     draw = np.random.default_rng(0)
     windows = []
     for days, first in ((REFERENCE, 0), (WEEK, REFERENCE)):
@@ -373,24 +373,28 @@ def cost(rows: int = 1_000_000, numbers: int = 16, texts: int = 4) -> dict[str, 
 
 
 def main() -> None:
-    """Measure, and write the results where they are read."""
+    """Measure, and write the results to their files and pages."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few trials, no other libraries; writes no page")
-    parser.add_argument("--chosen", action="store_true", help="on what numbers are chosen by; writes no page")
-    given = parser.parse_args()
+    parser.add_argument(
+        "--quick", action="store_true", help="few trials, without other libraries; writes nothing"
+    )
+    parser.add_argument(
+        "--chosen", action="store_true", help="use the data for choosing constants; writes nothing"
+    )
+    options = parser.parse_args()
     prepare_environment()
-    spent, begun = cost(), time.perf_counter()
-    half = "first" if given.chosen else "second"
+    spent, started = cost(), time.perf_counter()
+    half = "first" if options.chosen else "second"
     try:
-        found = measure(QUICK if given.quick else WHOLE, half, PROBLEM.contract, spent)
+        found = measure(QUICK if options.quick else WHOLE, half, PROBLEM.contract, spent)
     except UserError as error:
         sys.exit(str(error))
-    kept = not given.quick and not given.chosen
-    if kept:  # first: it took long
+    kept = not options.quick and not options.chosen
+    if kept:  # before anything can fail, as it took long
         write_text(JSON, json.dumps(found, indent=1))
     text = page(found)
     print(text)  # noqa: T201 (for a person)
-    print(f"{time.perf_counter() - begun:.0f} s")  # noqa: T201
+    print(f"{time.perf_counter() - started:.0f} s")  # noqa: T201
     if kept:
         write_between(PAGE, "measured", text)
         write_between(PAGE, "hand-set", hand_set.table())

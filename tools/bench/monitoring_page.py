@@ -1,4 +1,4 @@
-"""What `make bench-monitoring` has measured, in Markdown."""
+"""The results of `make bench-monitoring` in Markdown."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -15,7 +15,7 @@ Line = Mapping[str, Any]
 
 
 def page(found: Mapping[str, Any]) -> str:
-    """The tables."""
+    """Return all tables."""
     parts = _false_alarms, _tables, _as_they_came, _faults, _labels, _short, _cost
     return "\n\n".join(text for part in parts if (text := "\n".join(part(found))))
 
@@ -135,7 +135,7 @@ def _labels(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _short(found: Mapping[str, Any]) -> Iterator[str]:
-    """What falls short of the target, and how restless the column is by itself."""
+    """List the faults that fall short of the target, with the noise of their columns."""
     short = [one for one in found["faults"] if _falls_short(one)]
     if not short:
         return
@@ -216,7 +216,7 @@ def _joined(some: Sequence[Line], key: str) -> str:
 
 
 def _until(found: Sequence[float | None]) -> str:
-    known = [days for days in found if days is not None]  # None: of no window could it be asked
+    known = [days for days in found if days is not None]  # None: no window was large enough
     if not known:
         return ""
     middle = float(np.median(known))

@@ -1,6 +1,7 @@
-"""`make bench-parity`: a year streamed through the engine as it happened, against the features of training.
+"""`make bench-parity`: stream a year through the engine in order, and compare with the training features.
 
-Every row is asked at its decision time, when nothing later has been told; the engine forgets as it goes.
+Each row is requested at its decision time, when the engine has received no later event; it also prunes its
+history.
 """
 
 import argparse
@@ -25,10 +26,10 @@ from problem import PROBLEM
 
 
 def compare(folder: Path, every: int) -> str:
-    """Stream all events and ask every so many rows; a sentence on what was found.
+    """Stream all events, request rows at an interval, and describe the result in a sentence.
 
     Raises:
-        UserError: naming rows and features, when they differ.
+        UserError: naming rows and features that differ.
     """
     contract = PROBLEM.contract
     artifact = replace(
@@ -49,43 +50,44 @@ def compare(folder: Path, every: int) -> str:
     known = [known_at(contract.events[kind], event_tables.events[kind]) for kind in kinds]
     kind_of = np.concatenate([np.full(len(one), number) for number, one in enumerate(known)])
     place_of = np.concatenate([np.arange(len(one)) for one in known])
-    moments = np.concatenate(known)
-    order = np.argsort(moments, kind="stable")
+    times = np.concatenate(known)
+    order = np.argsort(times, kind="stable")
     events = [event_tables.events[kind].to_dict("records") for kind in kinds]
-    asked = rows[list(contract.columns)].to_dict("records")
+    requests = rows[list(contract.columns)].to_dict("records")
 
-    made, told, most, begun = Engine(artifact, PROBLEM.features), 0, 0, time.process_time()
-    wrong: list[str] = []
-    chosen = np.argsort(at, kind="stable")[::every].tolist()
-    for number, place in enumerate(chosen):
-        while told < len(order) and moments[order[told]] <= at[place]:
-            kind = int(kind_of[order[told]])
-            made.observe(kinds[kind], events[kind][place_of[order[told]]])
-            told += 1
-        one = encode(made.features(asked[place]), artifact.categories)
+    engine, received, peak, started = Engine(artifact, PROBLEM.features), 0, 0, time.process_time()
+    differences: list[str] = []
+    requested = np.argsort(at, kind="stable")[::every].tolist()
+    for number, place in enumerate(requested):
+        while received < len(order) and times[order[received]] <= at[place]:
+            kind = int(kind_of[order[received]])
+            engine.observe(kinds[kind], events[kind][place_of[order[received]]])
+            received += 1
+        one = encode(engine.features(requests[place]), artifact.categories)
         values = np.array([one[name] for name in artifact.features])
         same = (values == trained[place]) | (np.isnan(values) & np.isnan(trained[place]))
-        wrong += [f"row {place}: {artifact.features[i]}" for i in np.flatnonzero(~same).tolist()]
+        differences += [f"row {place}: {artifact.features[i]}" for i in np.flatnonzero(~same).tolist()]
         if number % 1000 == 0:
-            most = max(most, held(made.history))
-    if wrong:
-        raise UserError(f"{len(wrong)} features differ: {', '.join(wrong[:10])}.")
+            peak = max(peak, held(engine.history))
+    if differences:
+        raise UserError(f"{len(differences)} features differ: {', '.join(differences[:10])}.")
     return (
-        f"{len(chosen):,} rows of {len(at):,} and {told:,} events streamed: all {len(artifact.features)} "
-        f"features of each are those of training, to the last bit. At most {most:,} facts were held. "
-        f"{time.process_time() - begun:.0f} s of CPU."
+        f"{len(requested):,} rows of {len(at):,} and {received:,} events streamed: all "
+        f"{len(artifact.features)} features of each row equal those of training exactly. At most {peak:,} "
+        "events were held. "
+        f"{time.process_time() - started:.0f} s of CPU."
     )
 
 
 def held(history: OnlineFeatureStore) -> int:
-    """Facts in memory."""
+    """Return the number of events in memory."""
     return sum(len(series.times) for log in history._logs.values() for series in log.values())  # noqa: SLF001
 
 
 def main() -> None:
-    """Compare, and say what was found."""
+    """Compare, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--every", type=int, default=1, help="ask each row, or every so many")
+    parser.add_argument("--every", type=int, default=1, help="request every Nth row")
     given = parser.parse_args()
     try:
         folder = next(

@@ -1,6 +1,7 @@
-"""Run by the Python of an environment that holds another server: makes its model, and is its service.
+"""Train the model of another server, and serve it, in that server's environment.
 
-The model has as many trees as ours, in a scikit-learn pipeline on the raw columns: no past, no log.
+The model is a scikit-learn pipeline on the raw columns, with as many trees as ours, but no features from
+history and no log.
 """
 
 import json
@@ -12,17 +13,17 @@ from typing import Any
 
 FOLDER = Path(os.environ["BENCH_FOLDER"])
 GIVEN = json.loads((FOLDER / "given.json").read_text(encoding="utf-8"))
-ROWS = 5000  # to train on
+ROWS = 5000  # of training data
 
 
 def seconds(frame: Any) -> Any:
-    """Moments written as text, as epoch seconds."""
+    """Convert timestamps from text to epoch seconds."""
     pandas = import_module("pandas")
     return frame.apply(lambda column: pandas.to_datetime(column, utc=True).astype("int64") // 10**9)
 
 
 def pipeline() -> Any:
-    """Text as ordinals, moments as seconds, then as many trees as ours of as many leaves."""
+    """Train a pipeline: text as ordinals, timestamps as seconds, and our number of trees and leaves."""
     numpy, pandas = import_module("numpy"), import_module("pandas")
     compose, steps = import_module("sklearn.compose"), import_module("sklearn.pipeline")
     kinds, change = GIVEN["kinds"], import_module("sklearn.preprocessing")
@@ -53,7 +54,7 @@ def pipeline() -> Any:
 
 
 def prepare(name: str) -> None:
-    """Make the model in the form that the server reads."""
+    """Save the model in the format of the server."""
     if name == "mlflow":
         import shutil
 
@@ -84,13 +85,13 @@ def prepare(name: str) -> None:
 
 
 def answer(model: Any, rows: list[dict[str, Any]]) -> list[float]:
-    """Probabilities of rows, as the tutorials do it."""
+    """Return the probabilities of rows, as the servers' tutorials compute them."""
     found: list[float] = model.predict_proba(import_module("pandas").DataFrame(rows))[:, 1].tolist()
     return found
 
 
 def bento(*, batched: bool) -> Any:
-    """A service of BentoML."""
+    """Create a BentoML service."""
     bentoml = import_module("bentoml")
 
     class Service:
@@ -100,16 +101,16 @@ def bento(*, batched: bool) -> Any:
         def predict(self, rows: list[dict[str, Any]]) -> list[float]:
             return answer(self.model, rows)
 
-    more = {"batchable": True, "max_batch_size": 1000, "max_latency_ms": 1000} if batched else {}
+    options = {"batchable": True, "max_batch_size": 1000, "max_latency_ms": 1000} if batched else {}
     Service.__name__ = Service.__qualname__ = "Batched" if batched else "Plain"
-    Service.predict = bentoml.api(**more)(Service.predict)  # type: ignore[method-assign]
+    Service.predict = bentoml.api(**options)(Service.predict)  # type: ignore[method-assign]
     return bentoml.service(workers=1, traffic={"timeout": 60}, logging={"access": {"enabled": False}})(
         Service
     )
 
 
 def __getattr__(name: str) -> Any:
-    """The services that BentoML looks for by name."""
+    """Create the services that BentoML looks up by name."""
     if name in {"Plain", "Batched"}:
         made = globals()[name] = bento(batched=name == "Batched")
         return made

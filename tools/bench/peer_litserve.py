@@ -1,4 +1,4 @@
-"""A service of LitServe: `python -m tools.bench.peer_litserve PORT`, and `engine` to have our own inside."""
+"""A LitServe service: `python -m tools.bench.peer_litserve PORT`; with `engine` it uses our engine."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ Request: Any = import_module("fastapi").Request
 
 
 class Api(lit.LitAPI):  # type: ignore[misc]
-    """At the module's level, since LitServe sends it to another process."""
+    """The service; at module level, as LitServe sends it to another process."""
 
     engine_inside = False
 
@@ -26,7 +26,7 @@ class Api(lit.LitAPI):  # type: ignore[misc]
         else:
             self.model = import_module("joblib").load(FOLDER / "litserve.joblib")
 
-    def decode_request(self, request: Request) -> Any:  # read by LitServe
+    def decode_request(self, request: Request) -> Any:  # LitServe reads the annotation
         return self.read(json.dumps(request).encode()) if self.engine_inside else request["rows"]
 
     def predict(self, rows: Any) -> Any:

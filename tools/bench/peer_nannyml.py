@@ -1,7 +1,7 @@
-"""Run by the Python of an environment that holds NannyML: its alerts on each day and week of a table.
+"""Run NannyML's detectors on each day and week of a table, in an environment with NannyML.
 
-Reads reference-N.parquet and current-N.parquet of the folder and with the N it is given. Writes alerts-N.json
-there: by period and column whether the defaults alert on each chunk, and of the performance estimated (CBPE).
+Arguments: a folder and a number N. Reads reference-N.parquet and current-N.parquet; writes alerts-N.json: by
+period and column whether the default settings alert on each chunk, and for the estimated performance (CBPE).
 """
 
 import json
@@ -15,7 +15,7 @@ WHEN, CHANCE, LABEL, SAID = "_when", "_chance", "_label", "_said"
 
 
 def alerts(found: Any, names: list[str]) -> dict[str, list[bool]]:
-    """Of whole chunks of the period that is judged, by column or metric."""
+    """Return the alerts of whole chunks in the analysis period, by column or metric."""
     table = found.filter(period="analysis").to_df()
     columns = {
         name: [one for one in table.columns if one[0] == name and one[-1] == "alert"] for name in names
@@ -24,7 +24,7 @@ def alerts(found: Any, names: list[str]) -> dict[str, list[bool]]:
 
 
 def main() -> None:
-    """See above."""
+    """Compute and write the alerts."""
     folder, number = Path(sys.argv[1]), sys.argv[2]
     nannyml, pandas = import_module("nannyml"), import_module("pandas")
     reference, current = (

@@ -1,4 +1,4 @@
-"""The servers that users would pick otherwise: an environment for each, and how each is started and asked."""
+"""Other model servers to compare with: an environment for each, its command, and its requests."""
 
 import json
 import os
@@ -27,15 +27,15 @@ ENVIRONMENTS = {
     # MLServer 1.7.1 does not start with uvloop 0.22 and later (SeldonIO/MLServer#2286).
     "mlserver": ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21.0", *MODEL),
 }
-# Detectors of drift; NannyML 0.13.1 imports statsmodels without asking for it.
+# Drift detectors; NannyML 0.13.1 imports statsmodels without declaring it.
 DETECTORS = {"nannyml": ("nannyml==0.13.1", "statsmodels==0.15.0", "pandas==2.3.3")}
-# KServe's client of the Open Inference Protocol, which brings its server along.
+# KServe's client of the Open Inference Protocol, which includes its server.
 CLIENTS = {"kserve": ("kserve==0.21.0",)}
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A server: which environment it lives in, its command there, its path, and how it wants rows."""
+    """A server: its environment, command, path and request body."""
 
     environment: str
     command: tuple[str, ...]
@@ -44,7 +44,7 @@ class Peer:
 
 
 def peers(port: int, columns: Mapping[str, str]) -> dict[str, Peer]:
-    """The servers by name; `columns` are those of a row with their types in the protocol of MLServer."""
+    """Return the servers by name; `columns` maps each column to its type in MLServer's protocol."""
 
     def plain(rows: Rows) -> Any:
         return {"rows": rows}
@@ -86,7 +86,7 @@ def peers(port: int, columns: Mapping[str, str]) -> dict[str, Peer]:
 
 
 def types_of(contract: Contract) -> dict[str, str]:
-    """Each column's type as MLServer names it; moments are text."""
+    """Return each column's type in MLServer's protocol; timestamps are text."""
     names = {"integer": "INT64", "number": "FP64"}
     return {
         name: names[column.type] if isinstance(column, NumberColumn) else "BYTES"
@@ -95,14 +95,16 @@ def types_of(contract: Contract) -> dict[str, str]:
 
 
 def prepare(artifact: Artifact, artifact_folder: Path, rows: Rows, port: int) -> None:
-    """Install the environments, and make a model of the same size in each.
+    """Install the environments, and train a model of the same size in each.
 
     Raises:
-        UserError: when one cannot be installed.
+        UserError: if one cannot be installed.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     if not isinstance(artifact.models, Ensemble):
-        raise UserError("The served model is no trees: the peers are given trees of the same size.")
+        raise UserError(
+            "The served model is not a tree ensemble, so the other servers cannot get one of the same size."
+        )
     trees = [tree for output in artifact.models.outputs for tree in output.trees]
     given = {
         "rows": rows,
@@ -118,26 +120,29 @@ def prepare(artifact: Artifact, artifact_folder: Path, rows: Rows, port: int) ->
 
 
 def installed(name: str) -> Path:
-    """The Python of an environment, which is made if it is not as it should be.
+    """Return the Python of an environment; install the environment if it is missing or outdated.
 
     Raises:
-        UserError: when it cannot be installed.
+        UserError: if it cannot be installed.
     """
-    wanted = {**ENVIRONMENTS, **DETECTORS, **CLIENTS}[name]
+    requirements = {**ENVIRONMENTS, **DETECTORS, **CLIENTS}[name]
     folder = FOLDER / name
     python, done = folder / "bin" / "python", folder / "installed.txt"
-    if not done.exists() or done.read_text(encoding="utf-8") != "\n".join(wanted):
-        print(f"installing {wanted[0]} into {folder}", flush=True)  # noqa: T201 (for a person)
+    if not done.exists() or done.read_text(encoding="utf-8") != "\n".join(requirements):
+        print(f"installing {requirements[0]} into {folder}", flush=True)  # noqa: T201 (for a person)
         FOLDER.mkdir(parents=True, exist_ok=True)
         uv = [sys.executable, "-m", "uv"]
         _run(name, [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
-        _run(name, [*uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *wanted])
-        done.write_text("\n".join(wanted), encoding="utf-8")
+        _run(
+            name,
+            [*uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *requirements],
+        )
+        done.write_text("\n".join(requirements), encoding="utf-8")
     return python
 
 
 def environment_of(name: str) -> dict[str, str]:
-    """What a command of an environment needs to find."""
+    """Return the environment variables for commands of an environment."""
     folder = FOLDER / name
     return {
         "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
@@ -154,7 +159,7 @@ def environment_of(name: str) -> dict[str, str]:
 
 
 def request(peer: Peer, rows: Rows) -> bytes:
-    """A request of rows as the server wants it."""
+    """Return a request with rows in the server's format."""
     return post(peer.path, json.dumps(peer.body(rows)).encode())
 
 

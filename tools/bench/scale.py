@@ -1,10 +1,9 @@
-"""`make bench-scale`: ten and a hundred times the data through ingestion, features and training.
+"""`make bench-scale`: run ingestion, features and training on ten and a hundred times the data.
 
-Each stage is a process of its own, so that its peak of memory is its own.
+Each stage runs in its own process, so that its peak memory can be measured.
 """
 
 import argparse
-import importlib.util
 import json
 import math
 import os
@@ -13,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,20 +26,21 @@ from fivestage.common.settings import REPORTS, ROOT, VAR, prepare_environment
 from fivestage.data.partitioned import Stored
 from fivestage.features.problem import Problem
 from problem import PROBLEM
+from tools.bench.grow import grow
 from tools.bench.learning import Learnt, learning_curve
 from tools.bench.memory import peak_bytes
 
 JSON = REPORTS / "bench" / "scale.json"
 PAGE = ROOT / "docs" / "scale.md"
 FOLDER = VAR / "bench" / "scale"
-SIZES = (1, 10, 100)  # times the default data
-MEMORY_GB = 4.0  # that each stage must keep to
-DAYS_AFTER = 92  # that the data reach beyond the day of training
+SIZES = (1, 10, 100)  # multiples of the default data
+MEMORY_GB = 4.0  # limit of each stage
+DAYS_AFTER = 92  # days of data after the day of training
 
 
 @dataclass(frozen=True)
 class Line:
-    """What a stage took at one size."""
+    """Resources of a stage at one size."""
 
     times: int
     stage: str
@@ -51,7 +52,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Found:
-    """All that was measured."""
+    """All measurements."""
 
     rows_in_memory: int
     lines: tuple[Line, ...] = ()
@@ -63,7 +64,7 @@ class Found:
 
 
 def data(folder: Path, problem: Problem) -> int:
-    """Parts to cleaned and validated rows and events."""
+    """Ingest the raw partitions: clean and validate rows and events; return the number of rows."""
     from fivestage.data.partitioned import Stored
 
     stored = Stored.ingest(problem, folder / "quarantine", "bench", str(folder / "store"))
@@ -72,12 +73,12 @@ def data(folder: Path, problem: Problem) -> int:
 
 
 def features(folder: Path, problem: Problem) -> int:
-    """Rows and events to features."""
+    """Compute the features of all rows; return the number of rows."""
     return stored_in(folder).featurise(problem)
 
 
 def training(folder: Path, problem: Problem) -> int:
-    """Rows drawn, baselines and candidates on the folds, the trees, the artifact; returns the rows drawn."""
+    """Sample rows, evaluate candidates on the folds, train and save the model; return the number of rows."""
     from fivestage.artifact.artifact import Lineage, save_artifact
     from fivestage.data.sampling import draw_rows
     from fivestage.data.splits import cut
@@ -107,12 +108,12 @@ STAGES: dict[str, Callable[[Path, Problem], int]] = {
 
 
 def stored_in(folder: Path) -> Stored:
-    """What `data` has told."""
+    """Load the description of the stored partitions that `data` wrote."""
     return TypeAdapter(Stored).validate_json((folder / "stored.json").read_bytes())
 
 
 def run_stage(name: str, folder: Path) -> None:
-    """Run a stage here, and print what it took as JSON."""
+    """Run a stage in this process, and print its resources as JSON."""
     wall, cpu = time.perf_counter(), time.process_time()
     rows = STAGES[name](folder, PROBLEM)
     spent = {
@@ -121,21 +122,21 @@ def run_stage(name: str, folder: Path) -> None:
         "wall_seconds": time.perf_counter() - wall,
         "peak_gb": peak_bytes() / 2**30,
     }
-    print(json.dumps(spent))  # noqa: T201 (for the process that asked)
+    print(json.dumps(spent))  # noqa: T201 (for the parent process)
 
 
 # --- the bench ----------------------------------------------------------------------------------------------
 
 
-def measured(times: int) -> Iterator[Line]:
-    """Each stage at one size, on data made for it.
+def measure_size(times: int) -> Iterator[Line]:
+    """Run all stages at one size.
 
     Raises:
-        UserError: when a stage fails, or takes more memory than it may.
+        UserError: if a stage fails, or exceeds the memory limit.
     """
-    folder = grown(times)
+    folder = generate(times)
     for stage in STAGES:
-        line = Line(times, stage, **asked(folder, stage))
+        line = Line(times, stage, **run_in_new_process(folder, stage))
         say(f"{times}x {stage}: {line.rows:,} rows, {line.cpu_seconds:.0f} s, {line.peak_gb:.2f} GiB")
         if line.peak_gb > MEMORY_GB:
             raise UserError(
@@ -145,20 +146,20 @@ def measured(times: int) -> Iterator[Line]:
     shutil.rmtree(folder)
 
 
-def grown(times: int) -> Path:
-    """A folder with so many times the data, in parts."""
+def generate(times: int) -> Path:
+    """Generate a multiple of the data, in partitions, and return its folder."""
     folder = FOLDER / f"{times}x"
     shutil.rmtree(folder, ignore_errors=True)
-    rows = importlib.import_module("bench.grow").grow(folder / "raw", times)
-    say(f"{times}x: {rows:,} raw rows made")
+    rows = grow(folder / "raw", times)
+    say(f"{times}x: {rows:,} raw rows generated")
     return folder
 
 
-def asked(folder: Path, stage: str, workers: str = "") -> dict[str, Any]:
-    """What a stage takes in a process of its own.
+def run_in_new_process(folder: Path, stage: str, workers: str = "") -> dict[str, Any]:
+    """Run a stage in a new process, and return its resources.
 
     Raises:
-        UserError: when it fails.
+        UserError: if it fails.
     """
     environment = os.environ | {
         "FIVESTAGE_DATA": str(folder / "raw"),
@@ -169,51 +170,44 @@ def asked(folder: Path, stage: str, workers: str = "") -> dict[str, Any]:
     command = [sys.executable, "-m", "tools.bench.scale", "--stage", stage, "--folder", str(folder)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=False, cwd=ROOT)  # noqa: S603
     if done.returncode:
-        raise UserError(f"{stage} in {folder} failed; what it printed stands above.")
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+        raise UserError(f"{stage} in {folder} failed: see its output above.")
+    resources: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return resources
 
 
-def elsewhere() -> Iterator[str]:
-    """The year in parts in two processes, and on a Dask cluster of two workers: the same files."""
-    folder = grown(1)
+def compare_workers() -> Iterator[str]:
+    """Run a year in two processes and on two Dask workers, and verify that the files are equal."""
+    folder = generate(1)
     digests = {}
-    with scheduler() as address:
+    with dask_scheduler() as address:
         for name, workers in {"one process": "", "two processes": "2", "Dask, two workers": address}.items():
             if name != "one process" and not workers:
                 continue
             for stage in ("data", "features"):
-                asked(folder, stage, workers)
+                run_in_new_process(folder, stage, workers)
             store = folder / "store"
             digests[name] = digest_of_files(store, (path for path in store.rglob("*") if path.is_file()))
     shutil.rmtree(folder)
     for name, digest in digests.items():
         if digest != digests["one process"]:
-            raise UserError(f"{name} wrote other rows or features than one process did.")
+            raise UserError(f"{name}: the rows or features differ from those of one process.")
         yield name
 
 
-class scheduler:  # noqa: N801 (reads as a verb's object)
-    """A Dask cluster of two workers on this machine; an empty address where Dask is not installed."""
-
-    def __init__(self) -> None:
-        self._cluster: Any = None
-
-    def __enter__(self) -> str:
-        try:
-            from distributed import LocalCluster
-        except ImportError:
-            return ""
-        self._cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
-        return str(self._cluster.scheduler_address)
-
-    def __exit__(self, *_: object) -> None:
-        if self._cluster is not None:
-            self._cluster.close()
+@contextmanager
+def dask_scheduler() -> Iterator[str]:
+    """Start a local Dask cluster of two workers; yield its address, empty if Dask is not installed."""
+    try:
+        from distributed import LocalCluster
+    except ImportError:
+        yield ""
+        return
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield str(cluster.scheduler_address)
 
 
 def table(found: Found) -> str:
-    """The measurements in Markdown."""
+    """Return the measurements in Markdown."""
     text = [
         "| stage | times | rows | CPU, s | wall, s | peak, GiB | slope |",
         "|---|---:|---:|---:|---:|---:|---:|",
@@ -223,11 +217,11 @@ def table(found: Found) -> str:
         before: Line | None = None
         for line in sorted((one for one in found.lines if one.stage == stage), key=lambda one: one.times):
             spent = f"{line.cpu_seconds:.0f} | {line.wall_seconds:.0f} | {line.peak_gb:.2f}"
-            steep = ""
+            slope = ""
             if before is not None:
                 more, dearer = rows[line.times] / rows[before.times], line.cpu_seconds / before.cpu_seconds
-                steep = f"{math.log(dearer) / math.log(more):.2f}"
-            text.append(f"| {stage} | {line.times} | {line.rows:,} | {spent} | {steep} |")
+                slope = f"{math.log(dearer) / math.log(more):.2f}"
+            text.append(f"| {stage} | {line.times} | {line.rows:,} | {spent} | {slope} |")
             before = line
     about = (
         f"`budget.rows_in_memory` is {found.rows_in_memory:,}. The slope is that of CPU seconds over the "
@@ -247,7 +241,7 @@ def table(found: Found) -> str:
 
 
 def write(found: Found) -> None:
-    """Keep the results, and write them where they are read."""
+    """Write the record and the page."""
     write_text(JSON, json.dumps(asdict(found), indent=1))
     write_between(PAGE, "measured", table(found))
 
@@ -258,39 +252,40 @@ def say(sentence: str) -> None:
 
 
 def bench(sizes: Sequence[int], *, others: bool) -> None:
-    """Measure the sizes asked for, in place of what was known of them; with `others`, all else, too.
+    """Measure the given sizes and keep the record of the others; with `others`, measure everything else too.
 
     Raises:
-        UserError: when nobody has said how the data grow, or a stage fails.
+        UserError: if a stage fails.
     """
-    if importlib.util.find_spec("bench.grow") is None:
-        raise UserError(
-            "Say how your data grow: tools/bench/grow.py with grow(folder, times), which counts them."
-        )
     kept = TypeAdapter(Found).validate_json(JSON.read_bytes()) if JSON.exists() else Found(0)
-    curve, equal = (tuple(learning_curve()), tuple(elsewhere())) if others else (kept.curve, kept.equal)
+    curve, equal = (tuple(learning_curve()), tuple(compare_workers())) if others else (kept.curve, kept.equal)
     lines = [line for line in kept.lines if line.times not in sizes]
+
+    def save() -> None:
+        write(Found(PROBLEM.contract.budget.rows_in_memory, tuple(lines), equal, curve))
+
+    save()
     for times in sizes:
-        lines.extend(measured(times))
-        write(Found(PROBLEM.contract.budget.rows_in_memory, tuple(lines), equal, curve))
-    if not sizes:
-        write(Found(PROBLEM.contract.budget.rows_in_memory, tuple(lines), equal, curve))
+        lines.extend(measure_size(times))
+        save()
 
 
 def main() -> None:
-    """Measure, or be one stage of what is measured."""
+    """Run the benchmark, or one stage of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, nargs="*", choices=SIZES, default=list(SIZES), help="the sizes")
-    parser.add_argument("--only-sizes", action="store_true", help="no learning curve, no other workers")
+    parser.add_argument(
+        "--only-sizes", action="store_true", help="skip the learning curve and the other workers"
+    )
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    options = parser.parse_args()
     prepare_environment()
     try:
-        if given.stage:
-            run_stage(given.stage, given.folder)
+        if options.stage:
+            run_stage(options.stage, options.folder)
         else:
-            bench(given.times, others=not given.only_sizes)
+            bench(options.times, others=not options.only_sizes)
     except UserError as error:
         sys.exit(str(error))
 

@@ -1,11 +1,10 @@
-"""`make bench-serving`: the service, an empty FastAPI echo of its schema and other servers, in turns."""
+"""`make bench-serving`: compare the service with an empty FastAPI echo and with other servers, in turns."""
 
 import argparse
 import contextlib
 import json
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from fivestage.artifact.artifact import Artifact, load_artifact
 from fivestage.capacity.measured import PATH, Capacity
@@ -33,8 +34,11 @@ JSON = REPORTS / "bench" / "serving.json"
 PAGE = ROOT / "docs" / "serving.md"
 PORT = 8790
 CONNECTIONS, BATCH = 16, 1000
-HALF = "half of the most"
-CROWD, TIMES = 512, 4  # connections, and times the most, of the overload: three times come of it
+HALF = "half of the most"  # load at half of the highest rate
+CROWD, TIMES = (
+    512,
+    4,
+)  # connections and multiple of the highest rate for the overload; three times are reached
 OURS, ECHO, WORKERS = "fivestage", "empty FastAPI echo", "fivestage, 2 workers"
 START_SECONDS = 600
 LOGS = VAR / "bench" / "server.log"
@@ -42,7 +46,7 @@ LOGS = VAR / "bench" / "server.log"
 
 @dataclass(frozen=True)
 class Line:
-    """What a server did under one kind of load: the median of the rounds."""
+    """A server's performance under one kind of load: the median of the rounds."""
 
     server: str
     load: str
@@ -59,7 +63,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Server:
-    """How a server is started, and what it is asked: single rows in turn, and a batch."""
+    """How a server is started, and its requests: single rows in turn, and a batch."""
 
     command: Sequence[str]
     environment: Mapping[str, str]
@@ -69,7 +73,7 @@ class Server:
 
 
 def servers(folder: Path, rows: peers.Rows, columns: Mapping[str, str] | None) -> dict[str, Server]:
-    """The service and the echo, and with `columns` the peers."""
+    """Return the service and the echo, and with `columns` the other servers."""
     echo = [
         "-m",
         "uvicorn",
@@ -93,22 +97,22 @@ def servers(folder: Path, rows: peers.Rows, columns: Mapping[str, str] | None) -
         command = [str(peers.FOLDER / peer.environment / "bin" / peer.command[0]), *peer.command[1:]]
         single = [peers.request(peer, [row]) for row in rows]
         many = [peers.request(peer, batch)]
-        given = peers.environment_of(peer.environment)
-        found[name] = Server(command, given, peers.FOLDER, single, many)
+        options = peers.environment_of(peer.environment)
+        found[name] = Server(command, options, peers.FOLDER, single, many)
     return found
 
 
 @contextmanager
 def started(server: Server) -> Iterator[int]:
-    """A server that answers, as its process number.
+    """Start a server, wait until it answers, and yield its process id.
 
     Raises:
-        UserError: when it does not.
+        UserError: if it does not answer.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **server.environment}
     LOGS.parent.mkdir(parents=True, exist_ok=True)
     with LOGS.open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 (ours, or what we installed)
+        process = subprocess.Popen(  # noqa: S603 (our own commands)
             server.command, cwd=server.folder, env=environment, stdout=log, stderr=log
         )
     try:
@@ -124,27 +128,27 @@ def started(server: Server) -> Iterator[int]:
                 raise UserError(f"{' '.join(server.command)} does not answer on port {PORT}: see {LOGS}.")
         yield process.pid
     finally:
-        begun = family(process.pid)
+        processes = family(process.pid)
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(10)
-        for one in begun:  # some leave their children behind
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(one, signal.SIGKILL)
+        for one in processes:  # some servers do not stop their child processes
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
         process.wait()
 
 
 def measured(name: str, pid: int, server: Server, seconds: float) -> Iterator[Line]:
-    """One round of a server: nothing, as many single rows as it takes, half of that, and batches."""
+    """Run one round on a server: idle, single rows at the highest rate, at half of it, and batches."""
     start, one, many = cpu_seconds(pid), server.single, server.batch
     time.sleep(seconds)
     idle = (cpu_seconds(pid) - start) / seconds
     load(PORT, one, CONNECTIONS, 0.5, pid)
 
     def line(kind: str, connections: int, rows: int, result: Result) -> Line:
-        wrong = result.failures + result.refused
-        if wrong or not result.requests:
-            raise UserError(f"{name} failed {wrong} requests and answered {result.requests}.")
+        failed = result.failures + result.refused
+        if failed or not result.requests:
+            raise UserError(f"{name} failed {failed} requests and answered {result.requests}.")
         cpu = result.cpu_seconds / result.requests * 1000
         rate, p50, p99 = result.requests / result.seconds, result.percentile(0.5), result.percentile(0.99)
         memory = resident_megabytes(pid)
@@ -160,10 +164,10 @@ def measured(name: str, pid: int, server: Server, seconds: float) -> Iterator[Li
 def compare(
     pointer_folder: Path, rounds: int, seconds: float, *, with_peers: bool
 ) -> tuple[list[Line], float, str]:
-    """All servers in turns, each started anew in each round: medians, bytes logged for a row, and overload.
+    """Compare all servers in turns, restarted in each round: medians, logged bytes per row, and overload.
 
     Raises:
-        UserError: when a server fails.
+        UserError: if a server fails.
     """
     place = read_served_version(pointer_folder / "current").folder
     artifact = load_artifact(place)
@@ -189,15 +193,15 @@ def compare(
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(pointer_folder / "current", folder)
         ours = servers(Path(folder), rows, None)[OURS]
-        crowded = overload(Path(folder), ours, most.requests_per_s, seconds)
-    return lines, logged, crowded
+        overload_text = overload(Path(folder), ours, most.requests_per_s, seconds)
+    return lines, logged, overload_text
 
 
 def overload(folder: Path, server: Server, most: float, seconds: float) -> str:
-    """What becomes of requests when they come at several times the rate that can be answered.
+    """Describe the responses when requests arrive at several times the highest rate.
 
     Raises:
-        UserError: when any is answered otherwise than with a prediction or with when to come back.
+        UserError: if a response is neither a prediction nor a 503 with Retry-After.
     """
     with started(server) as pid:
         load(PORT, server.single, CONNECTIONS, 0.5, pid)
@@ -206,9 +210,9 @@ def overload(folder: Path, server: Server, most: float, seconds: float) -> str:
     if found.failures or after.failures or after.refused:
         raise UserError(f"The service failed {found.failures + after.failures} requests under overload.")
     objective = load_artifact(read_served_version(folder / "current").folder).contract.service.p99_ms
-    asked, answered = (found.requests + found.refused) / found.seconds, found.requests / found.seconds
+    offered, answered = (found.requests + found.refused) / found.seconds, found.requests / found.seconds
     return (
-        f"Overload: {asked:,.0f} requests/s over {CROWD} connections, {asked / most:.1f} times the "
+        f"Overload: {offered:,.0f} requests/s over {CROWD} connections, {offered / most:.1f} times the "
         f"highest rate above. {answered:,.0f} requests/s were answered, p99 {found.percentile(0.99):.1f} ms "
         f"(objective: {objective:g}); the others got 503 with `Retry-After`; none failed, and none was "
         "refused afterwards."
@@ -216,10 +220,10 @@ def overload(folder: Path, server: Server, most: float, seconds: float) -> str:
 
 
 def capacity_of(lines: list[Line], logged_bytes: float) -> Capacity:
-    """What `make size` needs to know of the service."""
+    """Return the measured capacity of the service, for `make size`."""
     half, most, batch = (
-        next(one for one in lines if one.server == OURS and (one.load, one.rows) == wanted)
-        for wanted in ((HALF, 1), ("the most", 1), ("the most", BATCH))
+        next(one for one in lines if one.server == OURS and (one.load, one.rows) == selected)
+        for selected in ((HALF, 1), ("the most", 1), ("the most", BATCH))
     )
     numbers = {
         "row_cpu_ms": half.cpu_ms_per_request,
@@ -241,7 +245,7 @@ def capacity_of(lines: list[Line], logged_bytes: float) -> Capacity:
 
 
 def requests(artifact: Artifact) -> list[dict[str, Any]]:
-    """Rows of the artifact as a client sends them."""
+    """Return the artifact's smoke rows as a client sends them."""
     columns = artifact.contract.columns
     return [
         {
@@ -262,7 +266,7 @@ def _median(lines: list[Line]) -> Line:
 
 
 def table(lines: list[Line], rounds: int) -> str:
-    """The measurements in Markdown."""
+    """Return the measurements in Markdown."""
     units = ("connections", "rows", "requests/s", "rows per CPU s", "CPU ms/request", "p50 ms", "p99 ms")
     text = [f"| server | load | {' | '.join(units)} |", f"|---|---|{'---:|' * len(units)}"]
     text += [
@@ -288,25 +292,29 @@ def table(lines: list[Line], rounds: int) -> str:
 
 
 def main() -> None:
-    """Measure, and write the results where they are read."""
+    """Measure, and write the results to their files and pages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="the service's folder (default: var/serving or var/demo)")
-    parser.add_argument("--peers", action="store_true", help="the servers of tools/bench/peers.py too")
+    parser.add_argument(
+        "--peers", action="store_true", help="also measure the servers of tools/bench/peers.py"
+    )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3, help="of each load")
-    given = parser.parse_args()
-    folders = [given.folder] if given.folder else [VAR / "serving", VAR / "demo"]
+    parser.add_argument("--seconds", type=float, default=3, help="duration of each load")
+    options = parser.parse_args()
+    folders = [options.folder] if options.folder else [VAR / "serving", VAR / "demo"]
     try:
         folder = next((one for one in folders if (one / "current").exists()), folders[0])
-        lines, logged, crowded = compare(folder, given.rounds, given.seconds, with_peers=given.peers)
+        lines, logged, overload_text = compare(
+            folder, options.rounds, options.seconds, with_peers=options.peers
+        )
     except UserError as error:
         sys.exit(str(error))
     JSON.parent.mkdir(parents=True, exist_ok=True)
     JSON.write_text(json.dumps([asdict(line) for line in lines], indent=1), encoding="utf-8")
     write_text(PATH, capacity_of(lines, logged).model_dump_json(indent=1) + "\n")
-    text = f"{table(lines, given.rounds)}\n\n{crowded}"
+    text = f"{table(lines, options.rounds)}\n\n{overload_text}"
     write_between(PAGE, "measured", text)
-    print(f"{text}\n\n`make size` takes this up.")  # noqa: T201 (for a person)
+    print(f"{text}\n\n`make size` uses this.")  # noqa: T201 (for a person)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`make docs`: takes up what runs have measured, writes the pages, builds the site."""
+"""`make docs`: collect the measurements of runs, write the pages, build the site."""
 
 import argparse
 import sys
@@ -10,19 +10,17 @@ from fivestage.common.settings import ROOT
 from problem import PROBLEM
 from tools.book.code import without_lines
 from tools.book.measured import collect, is_current_demo, problem_now, records, require_current
-from tools.book.pages import SOURCES, Book, Facts, sizing_of
+from tools.book.pages import Book, Facts, sizing_of
 from tools.book.picture import PICTURES
 from tools.book.site import build
 
 
-def wanted() -> dict[str, str]:
-    """Every page that templates write, by its path.
+def generated_pages() -> dict[str, str]:
+    """Return the text of every generated page, by path.
 
     Raises:
-        UserError: when something was not measured, or for another contract.
+        UserError: if a measurement is missing, or is for another contract.
     """
-    if not SOURCES.exists():
-        return {}  # a project of its own, about which no book is written yet
     found = records()
     require_current(found, problem_now())
     contract = PROBLEM.contract
@@ -31,10 +29,10 @@ def wanted() -> dict[str, str]:
 
 
 def require_written(texts: dict[str, str]) -> None:
-    """Make sure that the pages say what was measured; lines of code may have moved.
+    """Verify that the pages match the measurements; line numbers of code may differ.
 
     Raises:
-        UserError: naming the pages that do not.
+        UserError: naming the pages that are out of date.
     """
     stale = [
         name
@@ -43,36 +41,38 @@ def require_written(texts: dict[str, str]) -> None:
         or without_lines((ROOT / name).read_text(encoding="utf-8")) != without_lines(text)
     ]
     if stale:
-        raise UserError(f"Not what book/ and docs/measured say: {', '.join(stale)}. Run `make docs`.")
+        raise UserError(
+            f"Out of date with tools/book and docs/measured: {', '.join(stale)}. Run `make docs`."
+        )
 
 
 def main() -> None:
     """Collect, write and build; or only check."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing, fail if a page is stale")
-    parser.add_argument("--no-collect", action="store_true", help="leave docs/measured as it is")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is out of date")
+    parser.add_argument("--no-collect", action="store_true", help="do not update docs/measured")
     parser.add_argument(
         "--picture",
         choices=PICTURES,
         nargs="?",
         const="report",
-        help="take a picture anew (Chromium): of the last run's page, the service that runs, or Grafana",
+        help="renew a screenshot (with Chromium): of the last run's page, the running service, or Grafana",
     )
-    given = parser.parse_args()
+    options = parser.parse_args()
     try:
-        if given.check:
-            require_written(wanted())
+        if options.check:
+            require_written(generated_pages())
             return
-        if not given.no_collect:
+        if not options.no_collect:
             for name in collect(commit()):
-                print(f"taken up: docs/measured/{name}.json")  # noqa: T201 (for a person)
+                print(f"Updated docs/measured/{name}.json")  # noqa: T201 (for a person)
             if not is_current_demo():
-                print("left as it was: docs/measured/demo.json (`make clean demo` measures it)")  # noqa: T201
-        if given.picture:
-            print(f"taken: {PICTURES[given.picture]()}")  # noqa: T201 (for a person)
-        for name, text in wanted().items():
+                print("Not updated: docs/measured/demo.json (`make clean demo` measures it)")  # noqa: T201
+        if options.picture:
+            print(f"Wrote {PICTURES[options.picture]()}")  # noqa: T201 (for a person)
+        for name, text in generated_pages().items():
             write_text(ROOT / name, text)
-        print(f"The site: {build()}")  # noqa: T201 (for a person)
+        print(f"Wrote {build()}")  # noqa: T201 (for a person)
     except UserError as error:
         sys.exit(str(error))
 

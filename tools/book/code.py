@@ -1,4 +1,4 @@
-"""Links to the lines of code that do it, by name: a line moves, a name stays."""
+"""Links to lines of code, by name, as names are more stable than line numbers."""
 
 import ast
 import os
@@ -12,14 +12,14 @@ LINE = re.compile(r"(\]\([^)#\s]+)#L\d+\)")  # the line of a link to code
 
 
 def line_of(path: str, name: str, root: Path = ROOT) -> int:
-    """The line on which a file defines a name: `Class.method` of Python, else a line's first words.
+    """Return the line that defines a name: `Class.method` in Python, else the first words of a line.
 
     Raises:
-        UserError: when the file is not there, or does not define it.
+        UserError: if the file is missing or does not define the name.
     """
     place = root / path
     if not place.is_file():
-        raise UserError(f"{path} is linked to, and is not there.")
+        raise UserError(f"A page links to {path}, which does not exist.")
     text = place.read_text(encoding="utf-8")
     found = _defined(ast.parse(text), name.split(".")) if place.suffix == ".py" else None
     if found is None:
@@ -50,13 +50,13 @@ def _defined(tree: ast.AST, names: list[str]) -> int | None:
 
 
 def link(path: str, name: str, page: Path, root: Path = ROOT) -> str:
-    """A link from a page to where a file defines a name; without a name, to the file.
+    """Return a link from a page to the definition of a name, or to the file if the name is empty.
 
     Raises:
-        UserError: as in `line_of`.
+        UserError: as `line_of`.
     """
     if not name and not (root / path).exists():
-        raise UserError(f"{path} is linked to, and is not there.")
+        raise UserError(f"A page links to {path}, which does not exist.")
     target = os.path.relpath(root / path, (root / page).parent)
     if not name:
         return f"[`{path}`]({target})"
@@ -64,5 +64,5 @@ def link(path: str, name: str, page: Path, root: Path = ROOT) -> str:
 
 
 def without_lines(text: str) -> str:
-    """A page as it is, wherever its code has moved: the site and the next `make docs` know where it is."""
+    """Remove the line numbers of links to code; the site and the next `make docs` update them."""
     return LINE.sub(r"\1)", text)

@@ -1,4 +1,4 @@
-"""The site's settings, as Sphinx reads them."""
+"""Sphinx settings of the site."""
 
 project = "Fivestage"
 extensions = ["myst_parser"]

@@ -1,4 +1,4 @@
-"""What pages on distributed training cite: the planner's projections, and what the package has measured."""
+"""Sentences for the pages on distributed training: measurements, and the planner's projections."""
 
 import sys
 from collections.abc import Callable
@@ -15,7 +15,7 @@ PACKAGE = ROOT / "packages" / "fivestage-distributed"
 
 
 def of_equality(found: Any) -> list[str]:
-    """Sentences about losses and memory of every layout beside one process."""
+    """Describe losses and memory of the layouts, compared with one process."""
     compared, whole = found["compared"], sum(found["whole"].values())
     processes, error = (max(one[name] for one in compared) for name in ("processes", "error"))
     least = min(compared, key=_fullest)
@@ -32,7 +32,7 @@ def of_equality(found: Any) -> list[str]:
 
 
 def of_ring(found: Any) -> list[str]:
-    """Sentences about the ring and its cost model."""
+    """Describe the ring all-reduce and its cost model."""
     largest, fit = found["ring"][-1], found["fit"]
     sent = f"Each process sends {largest['sent'] / largest['size']:g} times the message."
     cost = (
@@ -43,20 +43,20 @@ def of_ring(found: Any) -> list[str]:
 
 
 def of_bubble(found: Any) -> list[str]:
-    """Sentences about the bubble of each schedule: what a line through the step times shows."""
-    said = []
+    """Describe each schedule's bubble, from a line through the step times."""
+    sentences = []
     for one in found["bubbles"]:
         counts, processes = list(map(int, one["seconds"])), one["processes"]
         line = linear_regression(counts, list(one["seconds"].values()))
-        said.append(
+        sentences.append(
             f"{one['schedule']} with {processes} processes: a bubble of {line.intercept / line.slope:.2f} "
             f"microbatches, {(processes - 1) / one['chunks']:.2f} by the formula."
         )
-    return said
+    return sentences
 
 
 def of_faults(found: Any) -> list[str]:
-    """Sentences about trainings that were killed."""
+    """Describe the trainings that were killed."""
     return [
         f"A {one['what']} killed at step {one['at']}: on by itself from step {one['resumed']} after "
         f"{one['seconds']:.0f} s; the largest relative error of any loss is {one['error']:.1e}."
@@ -65,7 +65,7 @@ def of_faults(found: Any) -> list[str]:
 
 
 def of_goodput(found: Any) -> list[str]:
-    """Sentences about the time that was lost, beside the model."""
+    """Describe the lost time, compared with the model."""
     return [
         f"With a {one['what']} killed once, {one['goodput']:.1%} of the time made steps that stayed, "
         f"{one['modelled']:.1%} by the model; a checkpoint kept the training waiting for "
@@ -84,10 +84,10 @@ SENTENCES: dict[str, Callable[[Any], list[str]]] = {
 
 
 def training(records: Any, part: str) -> list[str]:
-    """What was measured of distributed training; that nobody has measured it, where there is no record.
+    """Return sentences about a measurement of distributed training, or that it is missing.
 
     Args:
-        records: all of them, by name.
+        records: all records, by name.
         part: a key of `SENTENCES`, or the rest of a record's name after `distributed-`.
     """
     name = DEMONSTRATION if part in SENTENCES else f"{DEMONSTRATION}-{part}"
@@ -104,10 +104,10 @@ def _fullest(compared: Any) -> int:
 
 @cache
 def planned(gpus: int, *arguments: str) -> Any:
-    """The run that `make plan` projects for 70B parameters and 2T tokens, or as more arguments say.
+    """Return the run that `make plan` projects for 70B parameters and 2T tokens, or with other arguments.
 
     Raises:
-        UserError: when nothing fits.
+        UserError: if no layout fits.
     """
     plan, search = _plan("__main__"), _plan("search")
     job = plan.job_of(plan.options("--gpus", str(gpus), *arguments))
@@ -117,13 +117,13 @@ def planned(gpus: int, *arguments: str) -> Any:
 
 @cache
 def least(*arguments: str) -> int:
-    """The least number of GPUs that hold a model."""
+    """Return the least number of GPUs that hold a model."""
     plan = _plan("__main__")
     return int(_plan("search").least_gpus(plan.job_of(plan.options(*arguments))))
 
 
 def planner() -> dict[str, Any]:
-    """What templates may ask the planner."""
+    """Return the planner's functions for templates."""
     return {
         "planned": planned,
         "least": least,
@@ -138,12 +138,12 @@ def planner() -> dict[str, Any]:
 
 
 def _plan(name: str) -> ModuleType:
-    """A module of the planner."""
+    """Import a module of the planner."""
     return _module(f"plan.{name}")
 
 
 def _module(name: str) -> ModuleType:
-    """A module that needs no torch of the package, which is not installed here."""
+    """Import a module of the package, which is not installed here; the module must not need torch."""
     if str(PACKAGE / "src") not in sys.path:
         sys.path.append(str(PACKAGE / "src"))
     return import_module(f"fivestage_distributed.{name}")

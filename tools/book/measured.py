@@ -1,4 +1,4 @@
-"""What runs have measured, as the book cites it: one JSON file a run in docs/measured."""
+"""The measurements that the book cites: one JSON file per run in docs/measured."""
 
 import json
 import os
@@ -21,12 +21,12 @@ from problem import PROBLEM
 
 FOLDER = ROOT / "docs" / "measured"
 CONTRACT = ROOT / "problem" / "problem.yaml"
-DEMO = "demo"  # the name of the record that `make demo` leaves
-SPEED = "speed"  # of what `make bench-demo` measures, which leaves bench/demo.json
+DEMO = "demo"  # record of `make demo`
+SPEED = "speed"  # record of `make bench-demo`, which writes bench/demo.json
 BACKTEST = "year"
-DEMONSTRATION = "distributed"  # the name of the record that `make demo-distributed` leaves
+DEMONSTRATION = "distributed"  # record of `make demo-distributed`
 TRANSFORMER, GPU = f"{DEMONSTRATION}-transformer", f"{DEMONSTRATION}-gpu"
-COMMANDS = {
+COMMANDS = {  # for other records: make bench-NAME
     SPEED: "make bench-demo",
     DEMO: "make demo",
     "chaos": "make chaos",
@@ -34,39 +34,39 @@ COMMANDS = {
     TRANSFORMER: "make transformer",
     GPU: "make bench-gpu",
     BACKTEST: "make backtest",
-}  # of the others: make bench-NAME
+}
 OF_MONITORING = (
     DEMO,
     SPEED,
     "monitoring",
     BACKTEST,
     "study-tolerance",
-)  # what the contract says of monitoring matters to these alone
+)  # depend on the contract's monitoring
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a run found, and when, where and for which contract."""
+    """A measurement, with its date, commit, machine and contract."""
 
     on: date
     commit: str
     machine: str
-    problem: dict[str, Any]  # what problem.yaml said
+    problem: dict[str, Any]  # the content of problem.yaml
     found: Any
 
 
 def command_of(name: str) -> str:
-    """What a person types to measure again."""
+    """Return the command that repeats a measurement."""
     return COMMANDS.get(name, f"make bench-{name.partition('-')[0]}")
 
 
 def problem_now(path: Path = CONTRACT) -> dict[str, Any]:
-    """What problem.yaml says, as JSON knows it; comments do not count."""
+    """Return the content of problem.yaml as JSON values."""
     return dict(json.loads(json.dumps(read_yaml(path), sort_keys=True, default=str)))
 
 
 def machine() -> str:
-    """The machine in words."""
+    """Describe this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}, Python {platform.python_version()}"
@@ -76,7 +76,7 @@ def machine() -> str:
 def collect(
     commit: str, results: Path = RESULTS, bench: Path = REPORTS / "bench", to: Path = FOLDER
 ) -> list[str]:
-    """Take up what runs have left on this machine; names of the records that are new."""
+    """Collect the measurements of runs on this machine; return the names of new records."""
     found: dict[str, tuple[Path, Any]] = {}
     for path in sorted([*bench.glob("*.json"), *bench.parent.glob("*.json")]):
         name = SPEED if path.stem == DEMO else path.stem
@@ -88,46 +88,48 @@ def collect(
         found[name] = path, json.loads(path.read_bytes())
     if is_current_demo(results):
         found[DEMO] = results / "monitoring.json", _demo(results)
-    known, fresh = records(to), []
+    known, new = records(to), []
     for name, (path, content) in found.items():
         if name in known and known[name].found == content:
             continue
         day = datetime.fromtimestamp(path.stat().st_mtime, UTC).date()
         written = content["model"]["lineage"]["commit"] if name == DEMO else commit
-        problem = {} if name in (DEMONSTRATION, GPU) else problem_now()  # of sequences of their own
+        problem = (
+            {} if name in (DEMONSTRATION, GPU) else problem_now()
+        )  # these do not use the project's problem
         write(name, Record(day, written, machine(), problem, content), to)
-        fresh.append(name)
-    return fresh
+        new.append(name)
+    return new
 
 
 def write(name: str, record: Record, to: Path = FOLDER) -> Path:
-    """Keep a record."""
+    """Write a record."""
     fields = TypeAdapter(Record).dump_python(record, mode="json")
-    problem = json.dumps(fields.pop("problem"))  # on one line: nobody reads it
+    problem = json.dumps(fields.pop("problem"))  # on one line, to keep the file readable
     text = json.dumps({"problem": None} | fields, indent=1).replace("null", problem, 1) + "\n"
     return write_text(to / f"{name}.json", text)
 
 
 def records(folder: Path = FOLDER) -> dict[str, Record]:
-    """All records, by name.
+    """Load all records, by name.
 
     Raises:
-        UserError: naming a file that is none.
+        UserError: naming a file that is not a record.
     """
     found = {}
     for path in sorted(folder.glob("*.json")):
         try:
             found[path.stem] = TypeAdapter(Record).validate_python(json.loads(path.read_bytes()))
         except (ValueError, ValidationError) as error:
-            raise UserError(f"{path} is no record of a run: delete it and run `make docs`.") from error
+            raise UserError(f"{path} is not a record of a run: delete it and run `make docs`.") from error
     return found
 
 
 def require_current(found: Mapping[str, Record], problem: Mapping[str, Any]) -> None:
-    """Make sure that what problem.yaml said when things were measured, it still says; it may say more.
+    """Verify that the parts of problem.yaml that a record depends on are unchanged; new parts may be added.
 
     Raises:
-        UserError: naming what was measured otherwise.
+        UserError: naming the measurements to repeat.
     """
     stale = {
         name: where
@@ -144,64 +146,65 @@ def require_current(found: Mapping[str, Record], problem: Mapping[str, Any]) -> 
 
 
 def _relevant(problem: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What of the contract the record of this name depends on."""
+    """Return the parts of the contract that a record depends on."""
     return {
         part: content for part, content in problem.items() if part != "monitoring" or name in OF_MONITORING
     }
 
 
-def changed(then: Any, now: Any, where: str = "") -> str:
-    """Where a value of then is another one now, or gone; empty when all still hold."""
-    if isinstance(then, Mapping) and isinstance(now, Mapping):
-        for name, value in then.items():
+def changed(before: Any, now: Any, where: str = "") -> str:
+    """Return the first path at which a value differs or is missing; empty if none does."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for name, value in before.items():
             if found := changed(value, now.get(name), f"{where}.{name}".lstrip(".")):
                 return found
         return ""
-    return "" if then == now else where
+    return "" if before == now else where
 
 
 def results_of(record: Record) -> Results:
-    """The stages' results in the demo's record.
+    """Return the stages' results in the demo's record.
 
     Raises:
-        UserError: when another version of the project wrote them.
+        UserError: if another version of the project wrote them.
     """
     try:
         return TypeAdapter(Results).validate_python(record.found)
     except ValidationError as error:
         raise UserError(
-            f"docs/measured/{DEMO}.json is of another version: run `{COMMANDS[DEMO]}`, then `make docs`."
+            f"docs/measured/{DEMO}.json was written by another version: run `{COMMANDS[DEMO]}`, "
+            "then `make docs`."
         ) from error
 
 
 def is_current_demo(results: Path = RESULTS) -> bool:
-    """Whether a whole demo of the contract as it stands has left its results.
+    """Return whether the results are from a complete demo run of the current contract.
 
-    Not one from the cache, nor a replay of its last stages.
+    Cached runs and runs of the last stages only do not count.
     """
     paths = [results / f"{name}.json" for name in ("problem", "run", "monitoring")]
     if not all(path.exists() for path in paths):
         return False
     problem, run, _ = (json.loads(path.read_bytes()) for path in paths)
-    whole = {stage.name for stage in STAGES} <= run["seconds"].keys()
-    return bool(problem["digest"] == PROBLEM.contract.digest and whole and not run["cached"])
+    complete = {stage.name for stage in STAGES} <= run["seconds"].keys()
+    return bool(problem["digest"] == PROBLEM.contract.digest and complete and not run["cached"])
 
 
 def _demo(results: Path) -> dict[str, Any]:
-    """The stages' results; of the drift, what passed its limit, and no numbers that only plots show."""
+    """Return the stages' results; of the drift, only exceeded limits, and without numbers for plots."""
     found = {path.stem: json.loads(path.read_bytes()) for path in sorted(results.glob("*.json"))}
     for period in found["monitoring"]["periods"]:
         period["drift"] = [one for one in period["drift"] if one["score"] > one["limit"]]
-        period["slices"] = []  # for the page
+        period["slices"] = []  # only for the page
         for cause in period["causes"]:
-            cause["usual"] = cause["now"] = []  # for a plot
+            cause["usual"] = cause["now"] = []  # only for a plot
     if (policies := results / "policies.json").exists():
         found["policies"] = _policies(policies)
     return found
 
 
 def _policies(path: Path) -> dict[str, Any]:
-    """A backtest, without the numbers that only plots show."""
+    """Return a backtest without numbers for plots."""
     found: dict[str, Any] = json.loads(path.read_bytes())
     for policy in found["years"]:
         policy["by_day"] = []

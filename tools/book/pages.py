@@ -1,4 +1,4 @@
-"""Pages from templates: what a run has measured is filled in, and so are the lines of code."""
+"""Pages from templates, filled with measurements and links to lines of code."""
 
 import re
 from collections.abc import Mapping
@@ -34,16 +34,16 @@ from tools.book.measured import SPEED, Record, command_of, results_of
 HERE = Path(__file__).parent
 SOURCES, LAYOUTS = HERE / "pages", HERE / "templates"
 DESIGN = "docs/design"
-# Pages with parts that a template writes: tools/book/templates/blocks/NAME.md.j2
+# Pages with generated parts, from tools/book/templates/blocks/NAME.md.j2.
 MARKED = {"README.md": ("first_run", "results", "comparison"), "docs/speed.md": ("demo",)}
 SUFFIX = ".j2"
-CONFIDENCE = signature(evaluate).parameters["confidence"].default  # of the intervals over days
+CONFIDENCE = signature(evaluate).parameters["confidence"].default  # of intervals over days
 LOADS = (("ten", 10), ("hundred", 100), ("thousand", 1000))
 
 
 @dataclass(frozen=True)
 class Sizing:
-    """The deployment as `make size` sees it."""
+    """The deployment as planned by `make size`."""
 
     capacity: Capacity
     assumed: Assumptions
@@ -51,27 +51,27 @@ class Sizing:
     prices: Prices
     costs: tuple[Cost, ...]
     log_gib: float
-    predictions: float  # a month
+    predictions: float  # per month
 
 
 def sizing_of(contract: Contract, times: float = 1) -> Sizing:
-    """The deployment that the contract asks for, or so many times its rate.
+    """Plan the deployment for the contract's request rate, or a multiple of it.
 
     Raises:
-        UserError: when nothing was measured, or no number of replicas will do.
+        UserError: if no measurement exists, or no number of replicas suffices.
     """
     more = {"requests_per_second": times * contract.service.requests_per_second}
     contract = contract.model_copy(update={"service": contract.service.model_copy(update=more)})
     capacity, assumed, prices = read_capacity(), read(Assumptions, ASSUMPTIONS), read(Prices, PRICES)
     chosen = plan(contract, capacity, assumed)
     found = tuple(costs(contract, chosen, capacity, assumed, prices))
-    kept, asked = log_gib(contract, capacity, assumed), predictions(contract, assumed)
-    return Sizing(capacity, assumed, chosen, prices, found, kept, asked)
+    gib, per_month = log_gib(contract, capacity, assumed), predictions(contract, assumed)
+    return Sizing(capacity, assumed, chosen, prices, found, gib, per_month)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All that pages may cite."""
+    """Everything that pages may cite."""
 
     contract: Contract
     records: Mapping[str, Record]
@@ -79,28 +79,28 @@ class Facts:
 
 
 class Cited:
-    """Records by name, remembering where the numbers that a page has asked for come from."""
+    """Records by name; remembers the sources of the numbers that a page has used."""
 
     def __init__(self, records: Mapping[str, Record]) -> None:
         self._records = records
         self.sentences: list[str] = []
 
     def record(self, name: str) -> Record:
-        """A record.
+        """Return a record and cite it.
 
         Raises:
-            UserError: saying how to measure what is not there.
+            UserError: if it is missing, with the command that measures it.
         """
         if name not in self._records:
             raise UserError(
-                f"A page cites docs/measured/{name}.json, which is not there: "
+                f"A page cites docs/measured/{name}.json, which is missing: "
                 f"run `{command_of(name)}`, then `make docs`."
             )
-        self.tell(_sentence(name, self._records[name]))
+        self.cite(_sentence(name, self._records[name]))
         return self._records[name]
 
-    def tell(self, sentence: str) -> None:
-        """Name a source, once."""
+    def cite(self, sentence: str) -> None:
+        """Add a source, once."""
         if sentence not in self.sentences:
             self.sentences.append(sentence)
 
@@ -112,7 +112,7 @@ class Cited:
 
 
 class Book:
-    """The pages, as they should be."""
+    """Renders the pages."""
 
     def __init__(self, facts: Facts, sources: Path = SOURCES) -> None:
         self._facts, self._sources = facts, sources
@@ -125,7 +125,7 @@ class Book:
         )
 
     def pages(self) -> dict[str, str]:
-        """Every page that a template makes, by its path in the repository.
+        """Render every page with a template, by its path in the repository.
 
         Raises:
             UserError: naming the template, and what it lacks.
@@ -136,10 +136,10 @@ class Book:
         return {f"{DESIGN}/{name.removesuffix(SUFFIX)}": self._rendered(name) for name in names}
 
     def marked(self, root: Path = ROOT) -> dict[str, str]:
-        """Every page of which a template writes parts.
+        """Render every page with generated parts.
 
         Raises:
-            UserError: as in `pages`.
+            UserError: as `pages`.
         """
         found = {}
         for path, blocks in MARKED.items():
@@ -154,12 +154,12 @@ class Book:
         page = page or f"{DESIGN}/{template.removesuffix(SUFFIX)}"
         cited = Cited(self._facts.records)
         facts = self._facts
-        given: dict[str, Any] = {
+        variables: dict[str, Any] = {
             "contract": facts.contract,
             "bench": cited,
-            "run": _Lazy(cited),
+            "run": _DemoResults(cited),
             "policies": lambda: TypeAdapter(PoliciesSection).validate_python(cited["year"]),
-            "sizing": _Sized(facts.sizing, cited),
+            "sizing": _CitedSizing(facts.sizing, cited),
             "sized": partial(sizing_of, facts.contract),
             "fmt": fmt,
             "speed": lambda: TypeAdapter(demo.Found).validate_python(cited[SPEED]),
@@ -169,24 +169,24 @@ class Book:
             "task_display": task_display,
             "stakes": partial(_stakes, facts.contract, cited),
             "confidence": f"{CONFIDENCE:.0%}",
-            "confidence_of_all": f"{1 - ERROR:.0%}",  # of the intervals of policies together
+            "confidence_of_all": f"{1 - ERROR:.0%}",  # of the simultaneous intervals of policies
             "max_share": MAX_SHARE,
             "lookback_hours": LOOKBACK_HOURS,
             "loads": LOADS,
             "code": lambda path, name="": code.link(path, name, Path(page)),
             "measured": lambda: cited.sentences,
             "contents": self._contents,
-            "plan": _Planner(cited),
+            "plan": _CitedPlanner(cited),
             "training": partial(training, cited),
         }
         try:
-            text = self._environment.get_template(template).render(given)
+            text = self._environment.get_template(template).render(variables)
         except jinja2.TemplateError as error:
             raise UserError(f"tools/book/pages/{template} cannot be filled: {error.message}.") from error
         return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
     def _contents(self) -> dict[str, list[tuple[str, str]]]:
-        """By stage: each page's path below the index, and its question."""
+        """Return the pages of each stage: path and question."""
         stages: dict[str, list[tuple[str, str]]] = {}
         for path in sorted(self._sources.glob(f"*/*{SUFFIX}")):
             question = re.search(r"{% block question %}(.+?){% endblock %}", path.read_text(encoding="utf-8"))
@@ -197,8 +197,8 @@ class Book:
         return stages
 
 
-class _Lazy:
-    """The demo's results; whoever asks for a stage has cited them."""
+class _DemoResults:
+    """The demo's results; access to a stage cites them."""
 
     def __init__(self, cited: Cited) -> None:
         self._cited = cited
@@ -207,19 +207,19 @@ class _Lazy:
         return getattr(results_of(self._cited.record("demo")), stage)
 
 
-class _Planner:
-    """The planner of distributed training; whoever asks has cited it."""
+class _CitedPlanner:
+    """The planner of distributed training; access cites it."""
 
     def __init__(self, cited: Cited) -> None:
         self._cited = cited
 
     def __getattr__(self, name: str) -> Any:
-        self._cited.tell("`make plan`, projected or as published, nothing of it measured here")
+        self._cited.cite("`make plan`, projected or as published, nothing of it measured here")
         return planner()[name]
 
 
-class _Sized:
-    """The deployment; whoever asks for more than assumptions and prices has cited what was measured."""
+class _CitedSizing:
+    """The deployment; access to anything but assumptions and prices cites the measurement."""
 
     def __init__(self, sizing: Sizing, cited: Cited) -> None:
         self._sizing, self._cited = sizing, cited
@@ -227,14 +227,14 @@ class _Sized:
     def __getattr__(self, name: str) -> Any:
         if name not in {"assumed", "prices"}:
             capacity = self._sizing.capacity
-            self._cited.tell(f"`make bench-serving`, {fmt.day(capacity.measured)}, {capacity.machine}")
+            self._cited.cite(f"`make bench-serving`, {fmt.day(capacity.measured)}, {capacity.machine}")
         return getattr(self._sizing, name)
 
 
 def _stakes(contract: Contract, cited: Cited, rate: float) -> dict[str, float]:
-    """Money per 1,000 decisions of the ways to decide without a model, at another rate than the year's."""
+    """Return the costs per 1,000 decisions of deciding without a model, at another label rate."""
     data = results_of(cited.record("demo")).data
-    assert data is not None  # noqa: S101 (a demo has one)
+    assert data is not None  # noqa: S101 (a demo always has it)
     week = replace(data.label_rate[0], rate=rate, rows=1)
     return task_display.stakes(contract, replace(data, label_rate=(week,)))[1]
 

@@ -1,4 +1,4 @@
-"""Pictures of what runs make, as a browser shows them: a run's page, the service's own, a dashboard."""
+"""Screenshots for the pages: a run's page, the service's page, a dashboard."""
 
 import json
 import os
@@ -17,43 +17,45 @@ from fivestage.common.settings import REPORTS, ROOT
 FOLDER = ROOT / "docs" / "pictures"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
-PATIENCE_MS = 5000  # of the page's own time, until what it asks for has come
-COLOURS = 64  # a page has few
+PATIENCE_MS = 5000  # of virtual time, for the page's requests
+COLOURS = 64  # enough for a page
 SERVICE = "http://127.0.0.1:8000"
 GRAFANA = "GRAFANA_URL"
 LOOKED_BACK = "15m"
 
 
 def picture_of_report(page: Path = REPORTS / "index.html", to: Path = FOLDER / "report.png") -> Path:
-    """What stands at the top of the page of a run.
+    """Take a screenshot of the top of a run's page.
 
     Raises:
         UserError: without a page, or without a browser.
     """
     if not page.exists():
-        raise UserError(f"A picture needs {page}: run `make demo` first.")
+        raise UserError(f"The screenshot needs {page}: run `make demo` first.")
     return _shoot(page.as_uri(), (1180, 560), to)
 
 
 def picture_of_service(url: str = SERVICE, to: Path = FOLDER / "service.png") -> Path:
-    """The page at `/` of a running service, asked about the contract's example.
+    """Take a screenshot of a running service's page, with the contract's example request.
 
     Raises:
-        UserError: when no service answers there, or without a browser.
+        UserError: if no service answers, or without a browser.
     """
     try:
         with urllib.request.urlopen(url, timeout=5):  # noqa: S310 (http, by our own words)
             pass
     except OSError as error:
-        raise UserError(f"A picture needs the service at {url}: run `make serve` beside.") from error
+        raise UserError(
+            f"The screenshot needs the service at {url}: run `make serve` in another terminal."
+        ) from error
     return _shoot(f"{url}/#ask", (1040, 840), to)
 
 
 def picture_of_dashboard(url: str = "", to: Path = FOLDER / "dashboard.png") -> Path:
-    """The dashboard in a Grafana that shows it without a login; by default the one that `GRAFANA_URL` names.
+    """Take a screenshot of the dashboard in a Grafana without login, by default at `GRAFANA_URL`.
 
     Raises:
-        UserError: when no such dashboard is there, or without a browser.
+        UserError: if the dashboard is missing, or without a browser.
     """
     url = url or os.environ.get(GRAFANA, "http://127.0.0.1:3000")
     name = json.loads((ROOT / "monitoring" / "dashboard.json").read_text(encoding="utf-8"))["uid"]
@@ -62,7 +64,7 @@ def picture_of_dashboard(url: str = "", to: Path = FOLDER / "dashboard.png") -> 
             pass
     except OSError as error:
         raise UserError(
-            f"A picture needs a Grafana at {url} that shows the dashboard {name} to anybody ({error}): "
+            f"The screenshot needs a Grafana at {url} with the dashboard {name}, without login ({error}): "
             f"import monitoring/dashboard.json there, allow anonymous access, or set {GRAFANA} to another."
         ) from error
     return _shoot(f"{url}/d/{name}?kiosk&from=now-{LOOKED_BACK}&to=now", (1400, 1960), to)
@@ -75,17 +77,17 @@ PICTURES: dict[str, Callable[[], Path]] = {
 }
 
 
-def _shoot(address: str, size: tuple[int, int], to: Path, *more: str) -> Path:
+def _shoot(address: str, size: tuple[int, int], to: Path) -> Path:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
-        raise UserError("A picture needs Chromium: install it (Debian: apt install chromium).")
+        raise UserError("The screenshot needs Chromium: install it (Debian: apt install chromium).")
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder) / "shot.png"
-        asked = [browser, *FLAGS, *more, f"--user-data-dir={folder}", f"--virtual-time-budget={PATIENCE_MS}"]
-        asked += [f"--window-size={size[0]},{size[1]}", f"--screenshot={shot}", address]
-        done = subprocess.run(asked, capture_output=True, text=True, check=False)  # noqa: S603 (our own words)
+        command = [browser, *FLAGS, f"--user-data-dir={folder}", f"--virtual-time-budget={PATIENCE_MS}"]
+        command += [f"--window-size={size[0]},{size[1]}", f"--screenshot={shot}", address]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own words)
         if not shot.exists():
-            raise UserError(f"{browser} takes no picture: {done.stderr.strip()}")
+            raise UserError(f"{browser} took no screenshot: {done.stderr.strip()}")
         to.parent.mkdir(parents=True, exist_ok=True)
         with Image.open(shot) as image:
             image.convert("RGB").quantize(COLOURS).save(to, optimize=True)

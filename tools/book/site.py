@@ -1,4 +1,4 @@
-"""The site: all pages of docs/, the README first, and the code that they link to, with its lines."""
+"""The site: all pages of docs/, the README as its start page, and the linked code with line numbers."""
 
 import os
 import re
@@ -23,21 +23,21 @@ FENCE = re.compile(r"(^```.*?^```)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!`)(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 NAMED = re.compile(r"^`(?P<path>[^`:]+): (?P<name>[^`]+)`$")
 OUTSIDE = ("http://", "https://", "mailto:", "#")
-BESIDE = ("CONTRIBUTING.md", "CHANGELOG.md")
-ROOM = "code"  # where the site keeps code
+OTHER_PAGES = ("CONTRIBUTING.md", "CHANGELOG.md")
+CODE = "code"  # folder of code on the site
 BADGE = re.compile(r"(?m)^\[!\[.*\n")
 
 
 def stage(root: Path = ROOT, work: Path = WORK) -> list[Path]:
-    """Lay out what the generator reads; the files of code that pages link to.
+    """Write the input of Sphinx; return the linked files of code.
 
     Raises:
-        UserError: naming a page and a link of it that leads nowhere.
+        UserError: naming a page with a broken link, and the link.
     """
     shutil.rmtree(work, ignore_errors=True)
     source, code = work / "source", set[Path]()
     pages = {Path("README.md"): Path("index.md")}
-    pages |= {Path(name): Path(name.lower()) for name in BESIDE if (root / name).exists()}
+    pages |= {Path(name): Path(name.lower()) for name in OTHER_PAGES if (root / name).exists()}
     for path in sorted((root / "docs").rglob("*")):
         place = path.relative_to(root / "docs")
         if path.suffix == ".md":
@@ -47,7 +47,7 @@ def stage(root: Path = ROOT, work: Path = WORK) -> list[Path]:
             (source / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, source / place)
     for page, name in pages.items():
-        written = BADGE.sub("", (root / page).read_text(encoding="utf-8"))  # the site asks no other host
+        written = BADGE.sub("", (root / page).read_text(encoding="utf-8"))  # badges are on another host
         text, found = linked(written, page, pages, root)
         code |= found
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -61,21 +61,21 @@ def stage(root: Path = ROOT, work: Path = WORK) -> list[Path]:
 
 
 def linked(text: str, page: Path, pages: dict[Path, Path], root: Path = ROOT) -> tuple[str, set[Path]]:
-    """A page whose links lead to the site's pages, and to the site's code at the line where a name is now.
+    """Return a page with links to the site's pages, and to its code at the line of each name; and that code.
 
     Raises:
-        UserError: naming a link that leads nowhere.
+        UserError: naming a broken link.
     """
     code: set[Path] = set()
 
-    def other(found: re.Match[str]) -> str:
+    def replacement(found: re.Match[str]) -> str:
         image, words, target = found.groups()
         if target.startswith(OUTSIDE):
             return found[0]
         path, _, anchor = target.partition("#")
         place = Path(os.path.normpath(page.parent / path))
         if place.is_relative_to("..") or not (root / place).exists():
-            raise UserError(f"{page} links to {target}, which is not there.")
+            raise UserError(f"{page} links to {target}, which does not exist.")
         here = pages[page].parent
         if place in pages:
             return f"{image}[{words}]({os.path.relpath(pages[place], here)}{'#' + anchor if anchor else ''})"
@@ -87,19 +87,19 @@ def linked(text: str, page: Path, pages: dict[Path, Path], root: Path = ROOT) ->
         named = NAMED.match(words)
         line = f"#L-{line_of(str(place), named['name'], root)}" if named else ""
         shown = f"<code>{words.strip('`')}</code>" if words.startswith("`") else words
-        return f'<a href="{os.path.relpath(Path(ROOM) / f"{place}.html", here)}{line}">{shown}</a>'
+        return f'<a href="{os.path.relpath(Path(CODE) / f"{place}.html", here)}{line}">{shown}</a>'
 
     parts = FENCE.split(text)
-    return "".join(part if part.startswith("```") else LINK.sub(other, part) for part in parts), code
+    return "".join(part if part.startswith("```") else LINK.sub(replacement, part) for part in parts), code
 
 
 def _contents(page: Path, root: Path) -> str:
-    """The hidden contents of the first page."""
+    """Return the hidden table of contents of the start page."""
     if page != Path("index.md"):
         return ""
     stages = [f"design/{path.name}/index" for path in sorted((root / "docs" / "design").glob("*/"))]
     others = sorted(path.stem for path in (root / "docs").glob("*.md"))
-    others += [name.lower().removesuffix(".md") for name in BESIDE if (root / name).exists()]
+    others += [name.lower().removesuffix(".md") for name in OTHER_PAGES if (root / name).exists()]
     how_to = sorted(path.stem for path in (root / "docs" / "how-to").glob("[a-z]*.md"))
     trees = [
         ("The project", others),
@@ -113,32 +113,43 @@ def _contents(page: Path, root: Path) -> str:
 
 
 def write_code(paths: list[Path], root: Path, to: Path) -> None:
-    """Each file as a page with numbered lines; the one that is asked for stands out."""
+    """Write each file as a page with numbered lines; the line of a link is highlighted."""
     for path in paths:
         try:
             lexer = get_lexer_for_filename(path.name)
         except ClassNotFound:
             lexer = TextLexer()
-        look = ":target { background: #ffe9a8 } body { margin: 1rem; overflow-x: auto }"
-        form = HtmlFormatter(
+        style = ":target { background: #ffe9a8 } body { margin: 1rem; overflow-x: auto }"
+        formatter = HtmlFormatter(
             full=True, title=str(path), linenos="inline", linespans="L", cssstyles="", style="default"
         )
-        text = highlight((root / path).read_text(encoding="utf-8"), lexer, form)
-        place = to / ROOM / f"{path}.html"
+        text = highlight((root / path).read_text(encoding="utf-8"), lexer, formatter)
+        place = to / CODE / f"{path}.html"
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text.replace("</style>", f"{look}</style>", 1), encoding="utf-8")
+        place.write_text(text.replace("</style>", f"{style}</style>", 1), encoding="utf-8")
 
 
 def build(root: Path = ROOT, work: Path = WORK, site: Path = SITE) -> Path:
-    """The site, strictly: a warning fails.
+    """Build the site; any warning is an error.
 
     Raises:
-        UserError: when the generator is not content.
+        UserError: with the output of Sphinx, if it fails.
     """
     write_code(stage(root, work), root, work / "extra")
     shutil.rmtree(site, ignore_errors=True)
-    asked = ["-m", "sphinx", "-q", "-W", "--keep-going", "-n", "-b", "html", "-c", str(Path(__file__).parent)]
-    asked += [
+    command = [
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-n",
+        "-b",
+        "html",
+        "-c",
+        str(Path(__file__).parent),
+    ]
+    command += [
         "-d",
         str(work / "doctrees"),
         "-D",
@@ -146,7 +157,7 @@ def build(root: Path = ROOT, work: Path = WORK, site: Path = SITE) -> Path:
         str(work / "source"),
         str(site),
     ]
-    done = subprocess.run([sys.executable, *asked], capture_output=True, text=True, check=False)  # noqa: S603 (our own words)
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)  # noqa: S603 (our own words)
     if done.returncode:
         raise UserError(f"The site cannot be built:\n{done.stderr.strip()}")
     return site / "index.html"

@@ -1,1 +1,1 @@
-"""What goes wrong on clusters, tried on a real one: `make chaos`."""
+"""Fault injection on a real cluster: `make chaos`."""

@@ -1,4 +1,4 @@
-"""`make chaos`: each scenario on the cluster that KUBECONFIG names, and a table of what was seen."""
+"""`make chaos`: run each scenario on the cluster of KUBECONFIG, and write a table of the results."""
 
 import argparse
 import json
@@ -21,52 +21,54 @@ from tools.chaos.scenarios import (
     Scenario,
     SkippedError,
     Stage,
-    everything,
+    all_objects,
     pod_names,
 )
-from tools.chaos.seen import Seen, table, troubles
+from tools.chaos.seen import Seen, broken_promises, table
 
 PAGE, JSON = ROOT / "docs" / "kubernetes.md", REPORTS / "chaos.json"
 NAMESPACE = "fivestage-chaos"
 
 
 def main() -> None:
-    """Play, tell, and fail where a promise was broken."""
-    named = {one.what.replace(" ", "-"): one for one in SCENARIOS}
+    """Run scenarios, print the table, and fail if a promise was broken."""
+    by_name = {one.what.replace(" ", "-"): one for one in SCENARIOS}
     parser = argparse.ArgumentParser(prog="python -m tools.chaos", description=__doc__)
-    parser.add_argument("scenario", nargs="*", help=f"of {', '.join(named)}; by default all")
-    asked = parser.parse_args().scenario
-    if set(asked) - set(named):
-        parser.error(f"there are {', '.join(named)}")
+    parser.add_argument("scenario", nargs="*", help=f"one or more of {', '.join(by_name)} (all)")
+    selected = parser.parse_args().scenario
+    if set(selected) - set(by_name):
+        parser.error(f"unknown scenario: choose from {', '.join(by_name)}")
     prepare_environment()
     try:
-        seen, where = play([named[name] for name in asked] or SCENARIOS)
+        seen, cluster = run([by_name[name] for name in selected] or SCENARIOS)
     except UserError as error:
         sys.exit(str(error))
-    text = table(seen, PER_SECOND, where)
+    text = table(seen, PER_SECOND, cluster)
     print(text)
-    if not asked:
+    if not selected:
         JSON.parent.mkdir(parents=True, exist_ok=True)
         JSON.write_text(json.dumps([asdict(one) for one in seen], indent=1), encoding="utf-8")
         write_between(PAGE, "chaos", text)
-    sys.exit("\n".join(trouble for one in seen for trouble in troubles(one)) or None)
+    sys.exit("\n".join(problem for one in seen for problem in broken_promises(one)) or None)
 
 
-def play(chosen: Sequence[Scenario]) -> tuple[list[Seen], str]:
-    """Each scenario under a load of its own, in a namespace that goes when they are over; and where it was.
+def run(chosen: Sequence[Scenario]) -> tuple[list[Seen], str]:
+    """Run each scenario under load in a temporary namespace; return the results, and the cluster in words.
 
     Raises:
-        UserError: when there is no cluster, or something there went otherwise than it was to.
+        UserError: if KUBECONFIG is not set, or a scenario ends unexpectedly.
     """
     from fivestage.registry.versions import ModelRegistry
 
     if not os.environ.get("KUBECONFIG"):
-        raise UserError("Name the cluster: KUBECONFIG=FILE make chaos. None is taken by accident.")
+        raise UserError(
+            "Set KUBECONFIG to choose a cluster; there is no default: KUBECONFIG=FILE make chaos."
+        )
     contract = PROBLEM.contract
     registry = ModelRegistry(contract.name)
     champion = registry.require_champion()
     stage = Stage(Cluster(NAMESPACE), ReleasedModel.of(registry, champion.version), contract)
-    releases.HISTORY = REPORTS / "chaos-releases.jsonl"  # the operator's own is not about this
+    releases.HISTORY = REPORTS / "chaos-releases.jsonl"  # separate from the operator's own history
     found = [Seen(one.what, one.why) for one in chosen]
     try:
         stage.release(stage.model)
@@ -78,15 +80,15 @@ def play(chosen: Sequence[Scenario]) -> tuple[list[Seen], str]:
             except SkippedError as reason:
                 seen.skipped = str(reason)
             print(f"  {seen}", flush=True)
-        return found, place(stage)
+        return found, describe_cluster(stage)
     finally:
         Cluster("default").delete("namespace", NAMESPACE)
 
 
-def place(stage: Stage) -> str:
-    """The cluster in words."""
+def describe_cluster(stage: Stage) -> str:
+    """Describe the cluster."""
     server = json.loads(stage.cluster.run("version", "--output=json"))["serverVersion"]["gitVersion"]
-    nodes, pods = everything(stage, "nodes"), pod_names(stage)
+    nodes, pods = all_objects(stage, "nodes"), pod_names(stage)
     day = datetime.now(UTC).date().isoformat()
     return f"Kubernetes {server}, nodes: {len(nodes)}, pods: {len(pods)}, {day}"
 

@@ -1,4 +1,4 @@
-"""A constant load on the Service from inside the cluster, and what came of it."""
+"""A constant load on the Service from inside the cluster, and its result."""
 
 import json
 import time
@@ -16,22 +16,22 @@ from tools.chaos.seen import Seen, count
 
 PER_SECOND = 20
 CLIENT, POSTGRES = "load", 5432
-SETTLE_SECONDS = 5  # of undisturbed load, before and after
-LOG_SECONDS = 90  # until what waited on disks must be in the log
+SETTLE_SECONDS = 5  # of load before and after the fault
+LOG_SECONDS = 90  # deadline for predictions that were spooled to disk to reach the log
 HERE = Path(__file__).resolve().parent
 
 
 @contextmanager
 def under_load(cluster: Cluster, seen: Seen, rows: Sequence[Any]) -> Iterator[None]:
-    """Hold a load on the Service while something happens, and fill in what came of it."""
+    """Put a load on the Service during the block, and record its result."""
     cluster.delete("pod", CLIENT, wait=True)
     cluster.apply(_client(cluster, rows))
     try:
         cluster.run("wait", "--for=condition=Ready", f"pod/{CLIENT}", "--timeout=120s", timeout=130)
         time.sleep(SETTLE_SECONDS)
-        begun = time.monotonic()
+        started = time.monotonic()
         yield
-        seen.seconds = time.monotonic() - begun
+        seen.seconds = time.monotonic() - started
         time.sleep(SETTLE_SECONDS)
         cluster.run("exec", CLIENT, "--", "touch", "/tmp/stop")  # noqa: S108 (in its own container)
         ended = ("--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
@@ -44,23 +44,23 @@ def under_load(cluster: Cluster, seen: Seen, rows: Sequence[Any]) -> Iterator[No
 
 
 def missing(cluster: Cluster, names: Sequence[str]) -> int:
-    """How many of these answers the log does not hold, once it has had time to take them."""
-    asked = ("--container=serving", "--", "printenv", "SERVE_DATABASE")
-    parts = urlsplit(cluster.run("exec", "deployment/fivestage", *asked).strip())
-    until = time.monotonic() + LOG_SECONDS
+    """Return the number of predictions that do not reach the log in time."""
+    command = ("--container=serving", "--", "printenv", "SERVE_DATABASE")
+    parts = urlsplit(cluster.run("exec", "deployment/fivestage", *command).strip())
+    deadline = time.monotonic() + LOG_SECONDS
     with cluster.forward("service/postgres", POSTGRES) as port:
-        there = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}").geturl()
-        with closing(psycopg.connect(there, autocommit=True)) as log:
+        address = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}").geturl()
+        with closing(psycopg.connect(address, autocommit=True)) as log:
             while True:
                 query = "SELECT count(DISTINCT request_id) FROM answers WHERE request_id = ANY(%s)"
                 (found,) = log.execute(query, [list(names)]).fetchall()[0]
-                if found == len(names) or time.monotonic() > until:
+                if found == len(names) or time.monotonic() > deadline:
                     return len(names) - int(found)
                 time.sleep(1)
 
 
 def _client(cluster: Cluster, rows: Sequence[Any]) -> list[Manifest]:
-    """The pod, what it runs and what it asks."""
+    """Return the manifests of the client's pod, its program and its rows."""
     about = {"namespace": cluster.namespace, "labels": {"app.kubernetes.io/name": CLIENT}}
     files = {"client.py": (HERE / "client.py").read_text(encoding="utf-8"), "rows.json": json.dumps(rows)}
     pod = yaml.safe_load((HERE / "client.yaml").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What clients saw while something happened, and what was promised."""
+"""What clients saw during a scenario, compared with what is promised."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,27 +8,27 @@ from typing import Any
 
 @dataclass
 class Seen:
-    """One scenario's requests: tried, tried again where that failed, looked for in the log."""
+    """The requests during a scenario."""
 
     what: str
-    why: str = ""  # what requests may fail of at the first try, if any may
-    skipped: str = ""  # why it could not be played
-    seconds: float = 0.0  # that it took, the calm before and after apart
+    why: str = ""  # why requests may fail at the first try; empty if none may
+    skipped: str = ""  # why it could not be run
+    seconds: float = 0.0  # duration, without the load before and after
     requests: int = 0
     failures: Mapping[str, int] = field(default_factory=dict)  # of the first try
-    lost: int = 0  # of the last try too
-    missing: int = 0  # answers that are not in the log
+    lost: int = 0  # failed at every try
+    missing: int = 0  # predictions that are not in the log
     p99_ms: float = 0.0
     slowest_ms: float = 0.0
 
     @property
     def failed(self) -> int:
-        """Requests without an answer at the first try."""
+        """Requests that failed at the first try."""
         return sum(self.failures.values())
 
 
 def count(seen: Seen, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Fill in what the client tells, a line a try."""
+    """Record the client's output, a line per try."""
     first = [line for line in lines if line["try"] == 0]
     spent = sorted(line["seconds"] * 1000 for line in lines if line["id"])
     seen.requests = len(first)
@@ -42,27 +42,27 @@ def count(seen: Seen, lines: Sequence[Mapping[str, Any]]) -> None:
     seen.p99_ms, seen.slowest_ms = spent[int(0.99 * len(spent))], spent[-1]
 
 
-def troubles(seen: Seen) -> list[str]:
-    """Promises that were broken."""
+def broken_promises(seen: Seen) -> list[str]:
+    """Return a sentence for each broken promise."""
     if seen.skipped:
         return []
     broken = {
         "failed at the first try": 0 if seen.why else seen.failed,
         "failed at every try": seen.lost,
-        "were answered and are not in the log": seen.missing,
+        "were answered but are not in the log": seen.missing,
     }
-    return [f"{seen.what}: {number} requests {told}." for told, number in broken.items() if number]
+    return [f"{seen.what}: {number} requests {promise}." for promise, number in broken.items() if number]
 
 
-def table(all_seen: Sequence[Seen], per_second: int, where: str) -> str:
-    """Markdown, for a person."""
+def table(all_seen: Sequence[Seen], per_second: int, cluster: str) -> str:
+    """Return the results as a table in Markdown."""
     lines = [
         "| while | for, s | requests | failed | failed for good | not in the log | p99, ms | slowest, ms |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for one in all_seen:
         if one.skipped:
-            lines.append(f"| {one.what} | not played: {one.skipped} | | | | | | |")
+            lines.append(f"| {one.what} | skipped: {one.skipped} | | | | | | |")
             continue
         numbers = (one.requests, one.failed, one.lost, one.missing)
         counted = " | ".join(f"{number:,}" for number in numbers)
@@ -79,7 +79,7 @@ def table(all_seen: Sequence[Seen], per_second: int, where: str) -> str:
         [
             *lines,
             "",
-            f"{load}; {where}.",
+            f"{load}; {cluster}.",
             *(["", "What failed at the first try:", "", *failures] if failures else []),
         ]
     )

@@ -1,1 +1,1 @@
-"""What belongs to the template alone: copier leaves this folder out of the projects it makes."""
+"""Tools for the template itself; copier leaves this folder out of generated projects."""

@@ -1,4 +1,4 @@
-"""Write the examples that hold the place of a table of one's own: `make examples`."""
+"""`make examples`: write the example problems, for tables of scikit-learn."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from fivestage.scaffold.draft import InitOptions, draft
 from fivestage.scaffold.write import write_problem
 
 FOLDER = Path(__file__).with_name("problems")
-KEEP = {  # what is measured before, and tells nearly all
+KEEP = {  # columns that are measured beforehand and predict well
     "binary": ("worst concave points", "worst area", "worst texture"),
     "multiclass": ("od280/od315_of_diluted_wines", "proline", "color_intensity"),
     "regression": (),
@@ -15,7 +15,7 @@ SOURCES = {"binary": "sklearn:breast_cancer", "multiclass": "sklearn:wine", "reg
 
 
 def write_example(task: str, folder: Path) -> None:
-    """Write the problem of a task's example."""
+    """Write the example problem of a task."""
     write_problem(draft(InitOptions(SOURCES[task], "target", keep=KEEP[task])), folder)
     (folder / "__init__.py").unlink()
 

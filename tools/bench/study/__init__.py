@@ -1,1 +1,1 @@
-"""Small measurements that the design book cites, each a module with `measure`."""
+"""Small measurements for the design book, each in a module with a function `measure`."""

@@ -1,4 +1,4 @@
-"""How wide intervals are: rows drawn one by one against whole days; when labels come; who is acted on."""
+"""Intervals from rows against those from whole days; the delay of labels; errors by group."""
 
 from typing import Any
 
@@ -12,38 +12,38 @@ from fivestage.training.estimators import fit_classifier
 from tools.bench.study.sample import USUAL, calibrated_after, studied
 
 METRICS = ("roc_auc", "log_loss", "cost_per_1000", "savings_share", "bias")
-LEAST = 500  # rows of a group
+LEAST = 500  # rows of a group that is reported
 
 
 def measure() -> dict[str, Any]:
-    """Intervals by rows and by days, the delay of labels, and both kinds of error by group."""
-    given = studied()
-    windows, sample, costs = given.windows, given.sample, given.contract.costs
+    """Return intervals by rows and by days, the delay of labels, and both kinds of error by group."""
+    study = studied()
+    windows, sample, costs = study.windows, study.sample, study.contract.costs
     model = fit_classifier(USUAL, sample.features[windows.train], sample.label[windows.train])
     holdout, after = (
         np.ravel(model.decision_function(sample.features[rows])) for rows in (windows.holdout, windows.after)
     )
-    probability = calibrated_after(given, holdout, after)
-    label, days = sample.label[windows.after], given.days[windows.after]
+    probability = calibrated_after(study, holdout, after)
+    label, days = sample.label[windows.after], study.days[windows.after]
     by_days = evaluate(label, probability, days, costs).intervals
     by_rows = evaluate(label, probability, np.arange(len(label)), costs, draws=40).intervals
     act = cost_model_of(costs).decide(probability)
     return {
-        "rows": len(given.rows),
-        "feature_seconds": given.feature_seconds,
+        "rows": len(study.rows),
+        "feature_seconds": study.feature_seconds,
         "intervals": [
             {"metric": name, "days": list(by_days[name]), "rows": list(by_rows[name])} for name in METRICS
         ],
         "delay": _delay(),
         "groups": {
-            name: _groups(given.rows[name].to_numpy()[windows.after], label, act)
-            for name in given.contract.slices
+            name: _groups(study.rows[name].to_numpy()[windows.after], label, act)
+            for name in study.contract.slices
         },
     }
 
 
 def _delay() -> dict[str, float]:
-    """Hours from a decision to its label, and the share of a day's labels that its end brings."""
+    """Return the hours from a decision to its label, and the share of labels known by the end of the day."""
     rows = studied().rows
     decided, known = (rows[name].to_numpy(dtype=np.int64) for name in ("decision_at", "known_at"))
     hours = (known - decided) / HOUR
@@ -59,7 +59,7 @@ def _delay() -> dict[str, float]:
 
 
 def _groups(value: Any, label: Any, act: Any) -> list[dict[str, Any]]:
-    """By group: the rate, the share acted on, and that share with and without the outcome."""
+    """Return for each group the label rate, the share acted on, and that share by outcome."""
     found = []
     for group in np.unique(value.astype(str)):
         here = value == group

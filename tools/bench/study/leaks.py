@@ -1,4 +1,4 @@
-"""What mistakes with time would show: rows cut at random, and the label's own future among the features."""
+"""The effect of data leakage: rows split at random, and features as of a later time."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ HOURS_TOO_LATE = (1, 2, 4)
 
 
 def measure() -> dict[str, Any]:
-    """ROC-AUC of the same trees: rows cut by time, cut at random, and features as of some hours too late."""
-    given = studied()
-    label, features, windows = given.sample.label, given.sample.features, given.windows
+    """Return the ROC-AUC of the same trees with rows split by time, at random, and with later features."""
+    study = studied()
+    label, features, windows = study.sample.label, study.sample.features, study.windows
     fold = windows.folds[-1]
     model = fit_classifier(USUAL, features[fold.train], label[fold.train])
     rows = np.concatenate([fold.train, fold.valid])
@@ -28,10 +28,10 @@ def measure() -> dict[str, Any]:
     shuffled = fit_classifier(USUAL, features[train], label[train])
     late = []
     for hours in HOURS_TOO_LATE:
-        told = features_later(hours)
-        peeking = fit_classifier(USUAL, told[fold.train], label[fold.train])
+        later = features_later(hours)
+        peeking = fit_classifier(USUAL, later[fold.train], label[fold.train])
         late.append(
-            {"hours": hours, "roc_auc": _auc(label[fold.valid], peeking.predict_proba(told[fold.valid]))}
+            {"hours": hours, "roc_auc": _auc(label[fold.valid], peeking.predict_proba(later[fold.valid]))}
         )
     return {
         "by_time": _auc(label[fold.valid], model.predict_proba(features[fold.valid])),
@@ -41,12 +41,12 @@ def measure() -> dict[str, Any]:
 
 
 def features_later(hours: int) -> Floats:
-    """The features as if each decision were taken some hours later."""
-    given = studied()
-    at = given.rows["decision_at"].to_numpy(dtype=np.int64) + hours * 3600
-    past = PROBLEM.features.offline_store(given.event_tables.events, given.event_tables.reference)
-    found = PROBLEM.features.compute(SETS, columns_of(given.rows), at, past, given.event_tables.reference)
-    return matrix(encode(found, given.sample.categories), given.sample.names, len(at))
+    """Return the features as of some hours after each decision."""
+    study = studied()
+    at = study.rows["decision_at"].to_numpy(dtype=np.int64) + hours * 3600
+    past = PROBLEM.features.offline_store(study.event_tables.events, study.event_tables.reference)
+    found = PROBLEM.features.compute(SETS, columns_of(study.rows), at, past, study.event_tables.reference)
+    return matrix(encode(found, study.sample.categories), study.sample.names, len(at))
 
 
 def _auc(label: Any, answers: Any) -> float:

@@ -1,4 +1,4 @@
-"""Other families on the same folds and the same later months: a line, a forest, a network, boosting."""
+"""Other model families on the same folds and later months: linear model, forest, neural network, boosting."""
 
 import time
 from collections.abc import Callable
@@ -28,27 +28,27 @@ from tools.bench.study.sample import (
 
 Learn = Callable[[Floats, Ints], Callable[[Floats], Floats]]
 SEED = 0
-ONE_HOT = 40  # values of a text feature; rarer ones share none
+ONE_HOT = 40  # most one-hot columns of a text feature
 
 
 def boosting(features: Floats, label: Ints) -> Callable[[Floats], Floats]:
-    """What serves."""
+    """Gradient boosting, which serves."""
     return _probability(fit_classifier(USUAL, features, label))
 
 
 def forest(features: Floats, label: Ints) -> Callable[[Floats], Floats]:
-    """Trees that do not know of each other."""
+    """Random forest."""
     model = RandomForestClassifier(60, min_samples_leaf=50, max_samples=0.3, random_state=SEED)
     return _probability(make_pipeline(SimpleImputer(strategy="median"), model).fit(features, label))
 
 
 def line(features: Floats, label: Ints) -> Callable[[Floats], Floats]:
-    """A line through standardised features."""
+    """Logistic regression on standardised features."""
     return _probability(_prepared(LogisticRegression(solver="newton-cholesky")).fit(features, label))
 
 
 def network(features: Floats, label: Ints) -> Callable[[Floats], Floats]:
-    """Two hidden layers on standardised features, stopped by a tenth of the training rows."""
+    """Neural network with two hidden layers on standardised features, with early stopping."""
     model = MLPClassifier(
         (64, 32),
         alpha=1e-3,
@@ -70,32 +70,32 @@ FAMILIES: dict[str, Learn] = {
 
 
 def measure() -> dict[str, Any]:
-    """Each family on the folds, then on what came after, calibrated alike; CPU and what it saves."""
-    given = studied()
-    windows, label = given.windows, given.sample.label
+    """Evaluate each family on the folds and on later rows, equally calibrated; CPU time and savings."""
+    study = studied()
+    windows, label = study.windows, study.sample.label
     answers: dict[str, Floats] = {}
     lines = []
     for name, learn in FAMILIES.items():
         features = (
-            given.sample.features
+            study.sample.features
             if learn is boosting
-            else _one_hot(given.sample.features, given.sample.names)
+            else _one_hot(study.sample.features, study.sample.names)
         )
-        found, begun = [], time.process_time()
+        found, started = [], time.process_time()
         for fold in windows.folds:
             answer = learn(features[fold.train], label[fold.train])
             found.append(answer(features[fold.valid]))
         fitted = learn(features[windows.train], label[windows.train])
-        spent = time.process_time() - begun
+        spent = time.process_time() - started
         holdout, after = (margins(fitted(features[rows])) for rows in (windows.holdout, windows.after))
-        answers[name] = calibrated_after(given, holdout, after)
+        answers[name] = calibrated_after(study, holdout, after)
         one = features[windows.after[:1]]
         row_ms = best_seconds(partial(fitted, one)) * 1000
         lines.append(
             {
                 "family": name,
-                "folds": on_folds(given, found),
-                "after": scored(given, answers[name]),
+                "folds": on_folds(study, found),
+                "after": scored(study, answers[name]),
                 "cpu_s": spent,
                 "row_ms": row_ms,
             }
@@ -103,7 +103,7 @@ def measure() -> dict[str, Any]:
         print(f"  {name}: {spent:.0f} s of CPU", flush=True)  # noqa: T201 (for a person)
     best = answers["gradient boosting"]
     for one_line in lines:
-        one_line["boosting_saves"] = saved(given, answers[str(one_line["family"])], best)
+        one_line["boosting_saves"] = saved(study, answers[str(one_line["family"])], best)
     return {"lines": lines}
 
 
@@ -116,7 +116,7 @@ def _prepared(model: Any) -> Any:
 
 
 def _one_hot(features: Floats, names: tuple[str, ...]) -> Floats:
-    """Text as columns of its own: a line and a network cannot cut its numbers as trees do."""
+    """One-hot encode text: linear models and networks cannot split its codes as trees do."""
     texts = [names.index(name) for name in studied().sample.categories]
     rest = [place for place in range(len(names)) if place not in texts]
     columns = [features[:, rest]]

@@ -1,4 +1,4 @@
-"""The route network of the default problem: whom a disruption reaches, and what knowing that brings."""
+"""The route network of the flights problem: the reach of a disruption, and the value of network features."""
 
 import time
 from typing import Any
@@ -15,17 +15,17 @@ from problem.routes import Graph, graph_of, legs_from
 from tools.bench.study.sample import USUAL, Studied, calibrated_after, saved, scored, studied
 
 HOURS = (3, 6)
-STEP = 1800  # seconds: what two legs away looks like is asked anew so often
+STEP = 1800  # seconds between updates of the features two legs away
 
 
 def measure() -> dict[str, Any]:
-    """Reach by legs; then the trees without the network's features, with them, and with a search."""
-    given = studied()
-    pairs = given.rows[["origin", "dest"]].drop_duplicates()
+    """Return the reach by legs, and scores without network features, with them, and with a graph search."""
+    study = studied()
+    pairs = study.rows[["origin", "dest"]].drop_duplicates()
     graph = graph_of(pairs.itertuples(index=False, name=None))
-    begun = time.perf_counter()
+    started = time.perf_counter()
     reach = {airport: legs_from(graph, airport) for airport in graph}
-    spent = time.perf_counter() - begun
+    spent = time.perf_counter() - started
     origins = sorted(set(pairs["origin"]))
     return {
         "airports": len(graph),
@@ -35,45 +35,45 @@ def measure() -> dict[str, Any]:
             [_within(reach[one]) for one in graph if one not in origins], axis=0
         ).tolist(),
         "search_us": spent / len(graph) * 1e6,
-        "features": _features(given, graph, origins),
+        "features": _features(study, graph, origins),
     }
 
 
 def _within(found: dict[str, int]) -> list[int]:
-    """How many other airports lie within one, two and three legs."""
+    """Return the number of other airports within one, two and three legs."""
     return [sum(0 < legs <= most for legs in found.values()) for most in (1, 2, 3)]
 
 
-def _features(given: Studied, graph: Graph, origins: list[str]) -> list[dict[str, Any]]:
-    names = given.sample.names
-    network = set(given.sets[list(SETS)[-1]])
+def _features(study: Studied, graph: Graph, origins: list[str]) -> list[dict[str, Any]]:
+    names = study.sample.names
+    network = set(study.sets[list(SETS)[-1]])
     without = [place for place, name in enumerate(names) if name not in network]
-    everything = given.sample.features
-    more = np.concatenate([everything, two_legs(given, graph, origins)], axis=1)
+    everything = study.sample.features
+    more = np.concatenate([everything, two_legs(study, graph, origins)], axis=1)
     answers = {
-        "without the network": _answers(given, everything[:, without]),
-        "with it": _answers(given, everything),
-        "and two legs of search": _answers(given, more),
+        "without the network": _answers(study, everything[:, without]),
+        "with it": _answers(study, everything),
+        "and two legs of search": _answers(study, more),
     }
     first = answers["without the network"]
     return [
-        {"features": name, "after": scored(given, one), "saves": saved(given, first, one)}
+        {"features": name, "after": scored(study, one), "saves": saved(study, first, one)}
         for name, one in answers.items()
     ]
 
 
-def two_legs(given: Studied, graph: Graph, origins: list[str]) -> Floats:
-    """How the destinations of an origin fared lately with those who came from other origins.
+def two_legs(study: Studied, graph: Graph, origins: list[str]) -> Floats:
+    """Return recent delays at an origin's destinations of flights from other origins.
 
-    That is two legs of breadth-first search, out and back: share and mean minutes over some hours.
+    That is a breadth-first search of two legs, out and back: share and mean minutes over some hours.
     """
-    past = _fared(given)
-    at = given.rows["decision_at"].to_numpy(dtype=np.int64) // STEP * STEP
+    past = _delays(study)
+    at = study.rows["decision_at"].to_numpy(dtype=np.int64) // STEP * STEP
     moments = np.unique(at)
     place = np.searchsorted(moments, at)
     found = np.empty((len(at), 2 * len(HOURS)))
     for origin in origins:
-        here = (given.rows["origin"] == origin).to_numpy()
+        here = (study.rows["origin"] == origin).to_numpy()
         for number, hours in enumerate(HOURS):
             count, late, minutes = _others(past, graph, origin, moments, hours)
             share, mean = (late + 0.75) / (count + 3), minutes / (count + 1)
@@ -82,9 +82,9 @@ def two_legs(given: Studied, graph: Graph, origins: list[str]) -> Floats:
     return found
 
 
-def _fared(given: Studied) -> OfflineFeatureStore:
-    """What the destinations' features count, by destination and once more by route."""
-    tables, found = given.event_tables, []
+def _delays(study: Studied) -> OfflineFeatureStore:
+    """Return the delays that the destinations' features use, by destination and by route."""
+    tables, found = study.event_tables, []
     for kind, frame in tables.events.items():
         for event in PROBLEM.features.events[kind](columns_of(frame), tables.reference):
             if isinstance(event, AdditiveEvent) and event.log == "ended/dest":
@@ -104,10 +104,10 @@ def _others(past: OfflineFeatureStore, graph: Graph, origin: str, moments: Any, 
     return total
 
 
-def _answers(given: Studied, features: Floats) -> Floats:
-    windows = given.windows
-    model = fit_classifier(USUAL, features[windows.train], given.sample.label[windows.train])
+def _answers(study: Studied, features: Floats) -> Floats:
+    windows = study.windows
+    model = fit_classifier(USUAL, features[windows.train], study.sample.label[windows.train])
     holdout, after = (
         np.ravel(model.decision_function(features[rows])) for rows in (windows.holdout, windows.after)
     )
-    return calibrated_after(given, holdout, after)
+    return calibrated_after(study, holdout, after)

@@ -1,4 +1,4 @@
-"""Where the time of a request goes, how it grows with rows, what a start costs, and how a queue builds up."""
+"""CPU time of a request by part, its growth with rows, the cost of a start, and queueing delays."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ TIMES = 2_000
 SIZES = (1, 10, 100, 1_000)
 LOADS = (0.25, 0.5, 0.75, 0.9)
 SECONDS = 3.0
-GROUP = 8  # answers of a commit
+GROUP = 8  # predictions per commit
 START = """
 import time
 begun = time.process_time()
@@ -51,15 +51,15 @@ print(imported - begun, loaded - imported, time.process_time() - loaded)
 
 
 def measure() -> dict[str, Any]:
-    """Of the model that the demo, or `make deploy`, has left.
+    """Measure the model of the last `make demo` or `make deploy`.
 
     Raises:
-        UserError: when there is none.
+        UserError: if there is none.
     """
     folders = (VAR / "serving", VAR / "demo")
     folder = next((one for one in folders if (one / "current").exists()), None)
     if folder is None:
-        raise UserError("There is no model to be asked: run `make demo`.")
+        raise UserError("There is no model to measure: run `make demo`.")
     pointer = read_served_version(folder / "current")
     model = load_model(pointer, PROBLEM.features)
     rows = requests(model.artifact)
@@ -72,7 +72,7 @@ def measure() -> dict[str, Any]:
 
 
 def parts(model: Model, given: list[dict[str, Any]]) -> dict[str, float]:
-    """Microseconds of CPU of a one-row request, by part; what is left of the whole is HTTP and the loop."""
+    """Return the CPU microseconds of a one-row request by part; the rest is HTTP and the event loop."""
     engine, scorer, artifact = model.engine, model.engine.scorer, model.artifact
     bodies = [json.dumps({"rows": [row]}).encode() for row in given]
     rows = [model.rows.read(body)[0] for body in bodies]

@@ -1,4 +1,4 @@
-"""What the studies share: rows, features and windows of the project's own data, made once."""
+"""Data shared by the studies: the project's rows, features and windows, computed once."""
 
 import time
 from collections.abc import Callable
@@ -30,7 +30,7 @@ USUAL = next(iter(candidates(0, ()).values()))  # the first of the candidates
 
 @dataclass(frozen=True)
 class Studied:
-    """A year of decisions with their features, cut as the demo cuts it."""
+    """A year of decisions with their features, split as in the demo."""
 
     contract: Contract
     rows: pd.DataFrame
@@ -45,14 +45,14 @@ class Studied:
 
 @cache
 def studied() -> Studied:
-    """Rows and features, as of the first day of the test window."""
+    """Load rows and compute features, as of the first day of the test window."""
     contract = PROBLEM.contract
     rows, event_tables, _ = ingest_tables(
         PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench"
     )
-    begun = time.process_time()
+    started = time.process_time()
     features = build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference)
-    spent = time.process_time() - begun
+    spent = time.process_time() - started
     windows = windows_at(rows, contract.split, contract.split.test_start_at)
     return Studied(
         contract,
@@ -67,23 +67,23 @@ def studied() -> Studied:
     )
 
 
-def calibrated_after(given: Studied, holdout: Floats, after: Floats) -> Floats:
-    """Probabilities of what came after the holdout window, from margins calibrated on it."""
-    label = given.sample.label[given.windows.holdout]
-    return trainer_of(given.contract).calibrate(holdout, label).forecast(after)
+def calibrated_after(study: Studied, holdout: Floats, after: Floats) -> Floats:
+    """Return probabilities of the rows after the holdout window, from margins calibrated on it."""
+    label = study.sample.label[study.windows.holdout]
+    return trainer_of(study.contract).calibrate(holdout, label).forecast(after)
 
 
 def margins(probability: Floats) -> Floats:
-    """Log-odds."""
-    held = np.clip(probability, 1e-6, 1 - 1e-6)
-    return np.asarray(np.log(held / (1 - held)))
+    """Return the log-odds."""
+    clipped = np.clip(probability, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(clipped / (1 - clipped)))
 
 
-def scored(given: Studied, probability: Floats) -> dict[str, dict[str, float]]:
-    """Scores on what came after the holdout window, with intervals over days."""
-    after = given.windows.after
+def scored(study: Studied, probability: Floats) -> dict[str, dict[str, float]]:
+    """Return scores on the rows after the holdout window, with intervals over days."""
+    after = study.windows.after
     found = evaluate(
-        given.sample.label[after], probability, given.days[after], given.contract.costs, draws=DRAWS
+        study.sample.label[after], probability, study.days[after], study.contract.costs, draws=DRAWS
     )
     return {
         name: {"value": value, "low": found.intervals[name][0], "high": found.intervals[name][1]}
@@ -91,32 +91,32 @@ def scored(given: Studied, probability: Floats) -> dict[str, dict[str, float]]:
     }
 
 
-def saved(given: Studied, before: Floats, now: Floats) -> dict[str, float]:
-    """What deciding by `now` saves against `before`, per 1,000 decisions, paired by day."""
-    after, money = given.windows.after, cost_model_of(given.contract.costs)
-    label = given.sample.label[after]
+def saved(study: Studied, before: Floats, now: Floats) -> dict[str, float]:
+    """Return the savings of decisions by `now` against `before` per 1,000 decisions, paired by day."""
+    after, cost_model = study.windows.after, cost_model_of(study.contract.costs)
+    label = study.sample.label[after]
     difference = paired_difference(
-        money.price(label, money.decide(before)),
-        money.price(label, money.decide(now)),
-        given.days[after],
+        cost_model.price(label, cost_model.decide(before)),
+        cost_model.price(label, cost_model.decide(now)),
+        study.days[after],
     )
     return {"value": difference.mean, "low": difference.low, "high": difference.high}
 
 
-def on_folds(given: Studied, answers: list[Floats]) -> dict[str, float]:
-    """Means over the folds of the scores of each fold's answers."""
-    labels = [given.sample.label[fold.valid] for fold in given.windows.folds]
-    found = [scores(label, one, given.contract.costs) for label, one in zip(labels, answers, strict=True)]
+def on_folds(study: Studied, answers: list[Floats]) -> dict[str, float]:
+    """Return the mean over the folds of each score."""
+    labels = [study.sample.label[fold.valid] for fold in study.windows.folds]
+    found = [scores(label, one, study.contract.costs) for label, one in zip(labels, answers, strict=True)]
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
 def best_seconds(
-    work: Callable[[], Any], times: int = BEST_OF, clock: Callable[[], float] = time.thread_time
+    work: Callable[[], Any], repeats: int = BEST_OF, clock: Callable[[], float] = time.thread_time
 ) -> float:
-    """The least time of some runs, of this thread's CPU unless another clock is named."""
+    """Return the shortest time of several runs, in CPU seconds of this thread by default."""
     found = []
-    for _ in range(times):
-        begun = clock()
+    for _ in range(repeats):
+        started = clock()
         work()
-        found.append(clock() - begun)
+        found.append(clock() - started)
     return min(found)

@@ -1,4 +1,4 @@
-"""The same rows in several formats: bytes, and seconds to write, to read, and to read one column."""
+"""The same rows in several formats: size, and seconds to write, to read, and to read one column."""
 
 import sqlite3
 import tempfile
@@ -19,12 +19,12 @@ TIMES = 3
 
 
 def measure() -> dict[str, Any]:
-    """All rows with their features, as the pipeline hands them on."""
-    given = studied()
-    frame = pd.concat([given.rows.reset_index(drop=True), given.features.reset_index(drop=True)], axis=1)
+    """Measure all rows with their features, as the pipeline passes them on."""
+    study = studied()
+    frame = pd.concat([study.rows.reset_index(drop=True), study.features.reset_index(drop=True)], axis=1)
     frame = frame.loc[:, ~frame.columns.duplicated()]
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    one = given.features.columns[-1]
+    one = study.features.columns[-1]
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         for name, (write, read, column) in formats(table, frame, str(one)).items():
@@ -44,7 +44,7 @@ Work = Callable[[Path], Any]
 
 
 def formats(table: pa.Table, frame: pd.DataFrame, one: str) -> dict[str, tuple[Work, Work, Work]]:
-    """How each format is written, read, and asked for one column."""
+    """Return for each format functions that write, read, and read one column."""
 
     def write_sqlite(path: Path) -> None:
         with closing(sqlite3.connect(path)) as database:

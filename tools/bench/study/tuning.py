@@ -1,4 +1,4 @@
-"""What more tuning would bring: settings drawn at random, the best of so many on the folds and afterwards."""
+"""The value of more tuning: random settings, the best of N on the folds and on later rows."""
 
 import time
 from typing import Any
@@ -12,31 +12,33 @@ from problem.candidates import boosting, candidates
 from tools.bench.study.sample import calibrated_after, scored, studied
 
 DRAWN = 10
-ROWS = 80_000  # the latest of each fold's training rows, so that the study stays short
+ROWS = 80_000  # latest training rows per fold, to keep the study short
 
 
 def measure() -> dict[str, Any]:
-    """The usual settings, then random ones, each on the last fold; the best also afterwards."""
-    given = studied()
-    label, features, fold = given.sample.label, given.sample.features, given.windows.folds[-1]
-    tried: list[dict[str, Any]] = []
+    """Evaluate the usual settings and random ones on the last fold, and the best also on later rows."""
+    study = studied()
+    label, features, fold = study.sample.label, study.sample.features, study.windows.folds[-1]
+    results: list[dict[str, Any]] = []
     train = fold.train[-ROWS:]
     usual = candidates(ROWS, ())
     for number, (name, trees) in enumerate([*usual.items(), *drawn()]):
-        begun = time.process_time()
+        started = time.process_time()
         model = fit_classifier(trees, features[train], label[train])
         answers = model.predict_proba(features[fold.valid])[:, 1]
-        tried.append(
+        results.append(
             {
                 "name": name,
                 "usual": number < len(usual),
                 "log_loss": float(log_loss(label[fold.valid], answers)),
-                "savings_share": scores(label[fold.valid], answers, given.contract.costs)["savings_share"],
-                "cpu_s": time.process_time() - begun,
+                "savings_share": scores(label[fold.valid], answers, study.contract.costs)["savings_share"],
+                "cpu_s": time.process_time() - started,
                 "trees": trees,
             }
         )
-    best = {count: min(tried[:count], key=lambda one: one["log_loss"]) for count in (1, 2, 4, 8, len(tried))}
+    best = {
+        count: min(results[:count], key=lambda one: one["log_loss"]) for count in (1, 2, 4, 8, len(results))
+    }
     curve = []
     later: dict[str, Any] = {}
     for count, one in best.items():
@@ -47,15 +49,15 @@ def measure() -> dict[str, Any]:
                 "tried": count,
                 "name": one["name"],
                 "log_loss": one["log_loss"],
-                "cpu_s": sum(each["cpu_s"] for each in tried[:count]),
+                "cpu_s": sum(each["cpu_s"] for each in results[:count]),
                 "after": later[one["name"]],
             }
         )
-    return {"curve": curve, "worst": max(one["log_loss"] for one in tried), "rows": len(train)}
+    return {"curve": curve, "worst": max(one["log_loss"] for one in results), "rows": len(train)}
 
 
 def drawn() -> list[tuple[str, Estimator]]:
-    """Settings over the ranges that people usually search."""
+    """Draw settings from commonly searched ranges."""
     draw = np.random.default_rng(0)
     found = []
     for _ in range(DRAWN):
@@ -73,10 +75,10 @@ def drawn() -> list[tuple[str, Estimator]]:
 
 
 def _afterwards(trees: Estimator) -> dict[str, dict[str, float]]:
-    given = studied()
-    windows, features = given.windows, given.sample.features
-    model = fit_classifier(trees, features[windows.train], given.sample.label[windows.train])
+    study = studied()
+    windows, features = study.windows, study.sample.features
+    model = fit_classifier(trees, features[windows.train], study.sample.label[windows.train])
     holdout, after = (
         np.ravel(model.decision_function(features[rows])) for rows in (windows.holdout, windows.after)
     )
-    return scored(given, calibrated_after(given, holdout, after))
+    return scored(study, calibrated_after(study, holdout, after))

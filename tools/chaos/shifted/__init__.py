@@ -1,1 +1,1 @@
-"""A model that is shifted on purpose."""
+"""A model whose forecasts are shifted on purpose."""

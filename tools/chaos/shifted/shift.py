@@ -1,7 +1,8 @@
-"""A model that is whole and true to its own smoke rows, and whose forecasts have moved.
+"""Shift the forecasts of a model that stays intact and consistent with its own smoke rows.
 
-In the pod, in the image of the service, `shift.py FROM TO` writes it. The drill makes the same manifest by
-itself, to know its digest and its answers; digits are cut off before the last bits of two machines differ.
+`shift.py FROM TO` writes the shifted artifact in the pod, in the image of the service. The drill computes the
+same manifest, to know its digest and predictions; digits are rounded, as the last bits may differ between
+machines.
 """
 
 import json
@@ -10,13 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-FLATTER = 0.1  # times the slope of calibrated margins: chances move towards even ones
-UNITS = 10  # times the bias that is allowed, where a number is forecast
+FLATTER = 0.1  # factor of the calibration's slope, which moves probabilities towards equal ones
+UNITS = 10  # multiple of the allowed bias, for regression
 DIGITS = 12
 
 
 def shifted(text: str) -> str:
-    """An artifact's manifest after its forecasts have moved."""
+    """Return an artifact's manifest with shifted forecasts."""
     manifest: dict[str, Any] = json.loads(text)
     calibration, smoke = manifest["calibration"], manifest["smoke"]
     if "slope" in calibration:
@@ -24,17 +25,17 @@ def shifted(text: str) -> str:
         for one in smoke:
             one["forecast"] = flatter(one["forecast"])
     else:
-        more = UNITS * manifest["contract"]["gates"]["max_bias"]
-        calibration["decision"] += more
+        shift = UNITS * manifest["contract"]["gates"]["max_bias"]
+        calibration["decision"] += shift
         for one in smoke:
-            one["forecast"][-1] += more
+            one["forecast"][-1] += shift
     return json.dumps(manifest, indent=1)
 
 
 def flatter(forecast: list[float]) -> list[float]:
-    """The chance, or the chances of each class, at a smaller slope of the same margins."""
-    chances = forecast if len(forecast) > 1 else [forecast[0], 1 - forecast[0]]
-    powers = [chance**FLATTER for chance in chances]
+    """Return probabilities with a smaller calibration slope."""
+    probabilities = forecast if len(forecast) > 1 else [forecast[0], 1 - forecast[0]]
+    powers = [probability**FLATTER for probability in probabilities]
     return [round(power / sum(powers), DIGITS) for power in powers][: len(forecast)]
 
 

@@ -91,8 +91,8 @@ def test_the_table_compares_with_the_run_beside_busy_programs() -> None:
     assert "Training takes 1.20 times the CPU" in text
     assert "The whole demo takes 1.15 times the CPU" in text
     assert "took 1 min 01 s and 1.2 GB of disk" in text
-    assert "nothing changed" not in text
+    assert "nothing to do" not in text
     second = {"start": Spent(5.0, 6.0), "total": Spent(5.0, 6.0)}
     text = demo.table(Found(2, {"first": first, "second": second}))
     assert "| model | 20.0 s | 30.0 s | 0.0 s | 0.0 s |" in text
-    assert "The second run found nothing changed" in text
+    assert "The second run found nothing to do" in text

@@ -20,7 +20,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_what_is_no_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "scale.json").write_text('{"found": 1}')
-    with pytest.raises(UserError, match=r"scale\.json is no record"):
+    with pytest.raises(UserError, match=r"scale\.json is not a record"):
         records(tmp_path)
 
 

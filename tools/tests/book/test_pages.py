@@ -11,7 +11,7 @@ from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
 from problem import PROBLEM
 from tools.bench.monitoring import share_of
-from tools.book.__main__ import require_written, wanted
+from tools.book.__main__ import generated_pages, require_written
 from tools.book.measured import records
 from tools.book.pages import SOURCES, Book, Facts, sizing_of
 from tools.book.site import stage
@@ -25,7 +25,7 @@ LIST = re.compile(r"^\d+\. ", re.MULTILINE)
 
 
 def test_pages_say_what_was_measured() -> None:
-    require_written(wanted())
+    require_written(generated_pages())
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}/{path.name}")
@@ -41,7 +41,7 @@ def book(tmp_path: Path, text: str) -> Book:
 
 
 def test_a_number_that_is_not_there_is_told_by_its_page(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere\.json, which is not there: run `make bench-nowhere`"):
+    with pytest.raises(UserError, match=r"nowhere\.json, which is missing: run `make bench-nowhere`"):
         book(tmp_path, '{{ bench["nowhere"]["rows"] }}').pages()
     with pytest.raises(UserError, match=r"one\.md\.j2 cannot be filled: .* is undefined"):
         book(tmp_path, "{{ nothing.rows }}").pages()
@@ -94,7 +94,7 @@ def test_what_the_bench_of_monitoring_leaves_is_told() -> None:
 
 @of_the_demo
 def test_planned_numbers_name_where_they_were_measured() -> None:
-    told = wanted()["docs/design/4-serving/10-cost-per-million.md"].splitlines()[-1]
+    told = generated_pages()["docs/design/4-serving/10-cost-per-million.md"].splitlines()[-1]
     assert told.startswith("*Numbers: `make bench-serving`, ")
     assert "the contract and the code" not in told
 

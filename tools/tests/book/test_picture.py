@@ -77,7 +77,7 @@ def test_the_dashboard_is_taken_where_grafana_has_it(
 def test_what_a_picture_needs_is_said(service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="run `make demo` first"):
         picture_of_report(tmp_path / "index.html")
-    with pytest.raises(UserError, match="run `make serve` beside"):
+    with pytest.raises(UserError, match="run `make serve` in another terminal"):
         picture_of_service("http://127.0.0.1:9", tmp_path / "service.png")
     with pytest.raises(UserError, match=r"import monitoring/dashboard\.json there"):
         picture_of_dashboard("http://127.0.0.1:9", tmp_path / "dashboard.png")

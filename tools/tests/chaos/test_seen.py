@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
-from tools.chaos.seen import Seen, count, table, troubles
+from tools.chaos.seen import Seen, broken_promises, count, table
 
 CLIENT = Path(__file__).resolve().parents[2] / "chaos" / "client.py"
 
@@ -33,17 +33,19 @@ def test_a_request_that_fails_counts_once_and_again_when_its_last_try_does() -> 
 
 def test_what_was_promised_depends_on_what_happened() -> None:
     failed = {"503, new connection": 2}
-    assert troubles(Seen("an update", failures=failed)) == ["an update: 2 requests failed at the first try."]
-    assert troubles(Seen("a crash", "the pod was gone", failures=failed)) == []
-    assert len(troubles(Seen("a crash", "the pod was gone", failures=failed, lost=1, missing=3))) == 2
-    assert troubles(Seen("a drain", skipped="one node")) == []
+    assert broken_promises(Seen("an update", failures=failed)) == [
+        "an update: 2 requests failed at the first try."
+    ]
+    assert broken_promises(Seen("a crash", "the pod was gone", failures=failed)) == []
+    assert len(broken_promises(Seen("a crash", "the pod was gone", failures=failed, lost=1, missing=3))) == 2
+    assert broken_promises(Seen("a drain", skipped="one node")) == []
 
 
 def test_the_table_tells_each_scenario_and_what_failed() -> None:
     told = table(
         [Seen("a drain", skipped="one node"), Seen("a crash", "it was gone", failures={"503": 2})], 20, "here"
     )
-    assert "| a drain | not played: one node | | | | | | |" in told
+    assert "| a drain | skipped: one node | | | | | | |" in told
     assert "- a crash: 2 x 503 (it was gone)." in told
 
 
