@@ -1,4 +1,4 @@
-"""Whether run.py knows a command with these options."""
+"""Check command lines against the options of run.py."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from run import app
 
 
 def understood(words: Sequence[str]) -> bool:
-    """Parse the options of a command as run.py would, without running it; what is wrong is raised."""
+    """Parse the options of a command as run.py would, without running it; raise an error for wrong ones."""
     name, *options = words
     command = get_group(app.commands).commands[name]
     return command.make_context(name, list(options)) is not None

@@ -1,4 +1,4 @@
-"""The template's files as they stand here, for tests that spoil or render a copy."""
+"""A copy of the template's files, for tests that modify or render it."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ from tests.repositories import git
 
 
 def export(folder: Path) -> Path:
-    """The template as it stands here, without what git ignores."""
+    """Copy the template's working tree, without ignored files."""
     for name in git(ROOT, "ls-files", "-co", "--exclude-standard").splitlines():
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a project imports of the library is little, and says what it takes and returns."""
+"""A project imports few names of the library, and their arguments and results are documented."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,7 @@ PROJECT = ("problem", "steps", "pipelines", "serving", "monitoring", "tools/temp
 
 
 def imported() -> set[tuple[str, str]]:
-    """Modules of the library and the names that a project's code imports from them."""
+    """Return the library's modules and names that a project's code imports."""
     files = [ROOT / "run.py", *(path for folder in PROJECT for path in (ROOT / folder).rglob("*.py"))]
     return {
         (node.module, alias.name)
@@ -22,7 +22,7 @@ def imported() -> set[tuple[str, str]]:
 
 
 def functions() -> dict[str, ast.FunctionDef]:
-    """The functions among them."""
+    """Return the imported functions."""
     found = {}
     for module, name in imported():
         path = LIBRARY / f"{module.replace('.', '/')}.py"
@@ -34,7 +34,7 @@ def functions() -> dict[str, ast.FunctionDef]:
 
 
 def test_a_project_needs_few_names_of_the_library() -> None:
-    """Where one object can take the place of five functions, it should."""
+    """To get below the limit, replace several functions by one object."""
     assert len(imported()) <= MOST
 
 

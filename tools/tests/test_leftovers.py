@@ -1,4 +1,4 @@
-"""Nothing that a test starts outlives the tests."""
+"""No process that a test starts outlives the tests."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What the README tells people to type is there: commands with their options, overlays, names of objects."""
+"""Everything in the README's commands exists: commands, options, overlays, names of objects."""
 
 import re
 import shlex
@@ -53,14 +53,14 @@ def names(kind: str) -> set[str]:
 
 
 def test_other_lines_are_few_and_known() -> None:
-    """Requests, copier and images have tests of their own."""
+    """Requests, copier and images have separate tests."""
     tools = ("make ", "kubectl ", "curl ", "uvx copier ", "copier ", "zenml init ", "kind ", "git clone ")
     known = (*tools, "  ")
     assert not [line for line in LINES if not line.startswith(known)]
 
 
 def test_the_repository_has_one_address() -> None:
-    """A move of it changes `REPOSITORY`, and then what this test names."""
+    """If it moves, change `REPOSITORY`; this test then names the pages to change."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     named = re.findall(r"(?:github\.com/|gh:)([\w-]+/[\w-]+)", readme)
     ours = [one for one in named if one.split("/")[0] == REPOSITORY.split("/")[0] or "fivestage" in one]

@@ -35,7 +35,7 @@ def test_the_images_get_the_versions_that_were_tested_and_the_service_no_heavy_l
 
 
 def test_commands_get_the_versions_that_were_tested_and_nothing_that_only_development_needs() -> None:
-    """The same on a laptop and in pods: object storage and the client of Kubernetes too."""
+    """On a laptop as in pods, including object storage and the Kubernetes client."""
     assert pins(RUN).items() <= pins(LOCK).items()
     assert {"boto3", "kubernetes", "s3fs"} <= pins(RUN).keys()
     tools = {"ruff", "mypy", "pytest", "sphinx", "copier", "zizmor", "schemathesis", "kubernetes-validate"}
@@ -43,7 +43,7 @@ def test_commands_get_the_versions_that_were_tested_and_nothing_that_only_develo
 
 
 def test_all_that_the_commands_import_is_in_the_image_that_runs_them() -> None:
-    """Also what one command alone needs."""
+    """Including imports of a single command."""
     kept = re.findall(r"^!([a-z/]+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
     assert "packages/fivestage/src" in kept
     files = [ROOT / "run.py", *(path for name in kept for path in (ROOT / name).rglob("*.py"))]

@@ -1,4 +1,4 @@
-"""What the tests share: a state folder, a small corpus, and the corpus of the committed run."""
+"""Fixtures: a state folder, a small corpus, and the corpus of the committed run."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def contract() -> AssistantContract:
 
 @pytest.fixture(scope="session")
 def model() -> MiniLm:
-    """The embedding model, which the lock brings."""
+    """The embedding model, which the lock includes."""
     found = installed_embedding()
     assert found is not None
     return found
@@ -74,13 +74,13 @@ def small(documents: list[Document], contract: AssistantContract, model: MiniLm)
 
 @pytest.fixture
 def answerer(small: SearchIndex, contract: AssistantContract, model: MiniLm) -> Answerer:
-    """Answers from the three pages whatever the confidence."""
+    """An answerer over the three pages that never declines."""
     return Answerer(small, Retrievers(small, model).get("hybrid"), model, contract.answers, ALWAYS)
 
 
 @pytest.fixture(scope="session")
 def run_results() -> Iterator[dict[str, object]]:
-    """The results of the committed run, where the commands look for those of the last one."""
+    """The results of the committed run, in place of those of the last run."""
     if not MEASURED.exists():
         pytest.skip("the committed run is the template's")
     found: dict[str, object] = json.loads(MEASURED.read_bytes())["found"]

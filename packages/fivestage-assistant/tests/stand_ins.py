@@ -1,4 +1,4 @@
-"""Chat models for tests: one that answers from the prompt, one that obeys, a server of OpenAI's protocol."""
+"""Fake chat models: one answers from the prompt, one obeys attacks; and a server with OpenAI's API."""
 
 import json
 import re
@@ -17,13 +17,13 @@ CANARY = re.compile(r"CANARY-\d+|marigold|73164|Thursday", re.IGNORECASE)
 
 
 def obey(prompt: str) -> str:
-    """The worst case: says whatever canary it reads, wherever that stands."""
+    """The worst case: repeat any canary in the prompt."""
     found = CANARY.search(prompt)
     return f"{found[0]} [1]." if found else answer_from_passages(prompt)
 
 
 def answer_from_passages(prompt: str) -> str:
-    """A careful model: the sentence of the passages that shares most with the question, with its number."""
+    """A careful model: answer with the sentence that shares most stems with the question, and cite it."""
     passages, _, question = prompt.rpartition("\n\nQuestion: ")
     asked = set(content_stems(question))
     best, cited, number = "", 0, 0
@@ -39,7 +39,7 @@ def answer_from_passages(prompt: str) -> str:
 
 
 class StandIn:
-    """A chat model that is a function of the prompt."""
+    """A chat model defined by a function of the prompt."""
 
     name = "stand-in"
 
@@ -56,7 +56,7 @@ class StandIn:
 def openai_server(
     answer: Callable[[str], str] = answer_from_passages, failures: int = 0, delay: float = 0.0
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server of OpenAI's protocol on this machine; yields its address and the requests that came."""
+    """Run a local server with OpenAI's API; yield its address and the requests it received."""
     requests: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):

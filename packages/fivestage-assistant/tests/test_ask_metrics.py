@@ -1,4 +1,4 @@
-"""The metrics of the assistant, and its alerts: held to the contract and, with promtool, made to fire."""
+"""The assistant's metrics and alerts: limits from the contract, and fired with promtool."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Each gate with what makes it fail; prompts and releases, forward and back."""
+"""Each gate with an input that fails it; promotion and rollback of prompts and releases."""
 
 import math
 from dataclasses import replace

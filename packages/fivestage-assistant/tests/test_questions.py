@@ -41,7 +41,7 @@ def test_a_page_is_on_one_side_of_the_split_and_both_sides_have_all_kinds() -> N
 def test_every_reference_leads_to_a_page_and_a_section(
     contract: AssistantContract, run_results: object
 ) -> None:
-    """Names each reference that broke: mend it in assistant/questions, or the heading that it names."""
+    """Lists broken references: fix them in assistant/questions, or rename the heading."""
     del run_results
     passages = [passage for one in documents_now(contract) for passage in cut(one, contract.chunking)]
     assert broken_places(QUESTIONS, passages) == []

@@ -1,4 +1,4 @@
-"""What a run has found, in sentences: a person who does not know the names finds the fact."""
+"""Records of a run: questions in everyday words find the facts."""
 
 import re
 from dataclasses import replace

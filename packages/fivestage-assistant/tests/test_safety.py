@@ -1,4 +1,4 @@
-"""Attacks in documents and in questions, against a model that obeys whatever it reads."""
+"""Attacks in documents and questions, against a model that obeys everything it reads."""
 
 from dataclasses import replace
 from pathlib import Path

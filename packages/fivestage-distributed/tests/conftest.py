@@ -1,4 +1,4 @@
-"""Tests keep what they make out of the project."""
+"""Tests write outside of the project."""
 
 import atexit
 import os

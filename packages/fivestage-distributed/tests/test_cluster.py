@@ -94,7 +94,7 @@ def test_the_zenml_step_is_the_same_command_here_and_in_pods() -> None:
 def test_a_command_here_takes_a_dynamic_pipeline_and_an_image_of_an_operator_a_static_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Else ZenML 0.98 ends with `Missing build for snapshot`, once it asks a cluster for pods."""
+    """Otherwise ZenML 0.98 fails with `Missing build for snapshot` when it requests pods."""
     called = []
     for name in ("_here", "_in_pods"):
         made = getattr(zenml_pipeline, name)

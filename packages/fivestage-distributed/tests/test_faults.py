@@ -98,7 +98,7 @@ def test_the_order_of_the_data_is_part_of_the_state(checkpoints: Path) -> None:
 def test_a_training_goes_on_without_a_worker_a_node_and_the_node_of_the_store_and_the_losses_are_the_same(
     undisturbed: list[float], tmp_path: Path
 ) -> None:
-    """`kill -9` of each; what holds the store ends its peer, and both are started again."""
+    """Kill each process with SIGKILL; if the one with the store ends, its peer ends too, and both restart."""
     config = RunConfig(model=MODEL, training=settings(TWO))
     with local_nodes(LocalNodes(tmp_path, 2, free_port(), pause=0.03), config, DATA) as nodes:
         nodes.wait_for_step(random.randint(8, 14))
@@ -134,7 +134,7 @@ def test_in_the_store_that_torch_shares_by_default_a_new_worker_finds_the_old_on
 
 
 def restarted(environment: dict[str, str]) -> bool:
-    """An agent, in a process of its own, whose first worker fails: whether the second finds its address."""
+    """Run an agent whose first worker fails; return whether the second worker finds its address."""
     os.environ.update(environment)
     one = LaunchConfig(1, 1, 1, rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork")
     found: dict[int, bool] = elastic_launch(replace(one, max_restarts=1), leave_an_address)()

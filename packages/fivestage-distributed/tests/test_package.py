@@ -40,7 +40,7 @@ def test_the_package_itself_loads_no_torch() -> None:
 
 
 def test_the_image_has_all_that_torch_needs() -> None:
-    """Beside the project's own lock, which the pipelines' image holds."""
+    """In addition to the project's lock, which the pipelines' image contains."""
     locks = [PACKAGE.parents[1] / "requirements-run.lock", PACKAGE / "requirements-torch.lock"]
     pinned = {name for lock in locks for name in PINNED.findall(lock.read_text(encoding="utf-8"))}
     (added,) = re.findall(r"wanted = /\^\((.*)\)==/", (PACKAGE / "Dockerfile").read_text(encoding="utf-8"))

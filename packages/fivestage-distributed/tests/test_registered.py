@@ -1,4 +1,4 @@
-"""A challenger as a registered version; of its training, see test_challenger.py."""
+"""A challenger as a registered version; test_challenger.py tests its training."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Run by a Python that has KServe's client: asks a service, and prints its probabilities."""
+"""Request predictions with KServe's client, in an environment that has it, and print the probabilities."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ KINDS = {str: ("BYTES", "O"), int: ("INT64", "i8"), float: ("FP64", "f8")}
 
 
 async def ask(url: str, model: str, rows: list[dict[str, Any]], *, binary: bool) -> list[float]:
-    """The probabilities of rows; they travel as bytes, or as JSON."""
+    """Return the probabilities of rows, sent in binary or as JSON."""
     kserve, numpy = import_module("kserve"), import_module("numpy")
     client = kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v2"))
     if not await client.is_model_ready(url, model):

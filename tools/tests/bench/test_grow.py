@@ -1,4 +1,4 @@
-"""Data that have grown are clean but for what was broken on purpose, and look like the year before."""
+"""Generated data are valid except for deliberate faults, and resemble the original year."""
 
 from collections.abc import Iterator
 

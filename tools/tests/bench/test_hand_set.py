@@ -1,4 +1,4 @@
-"""What the drift checks do not calibrate is little, has a reason, and is on the page."""
+"""The hand-set constants of the drift checks are few, have a reason, and are on the page."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""KServe's own client asks the service, from an environment of its own."""
+"""KServe's client, in its own environment, gets predictions from the service."""
 
 import json
 import subprocess

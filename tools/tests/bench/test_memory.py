@@ -1,4 +1,4 @@
-"""What a process holds is its own."""
+"""The peak memory is that of the process itself."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The drift checks' measurements: faults are what they are called, numbers are of what was seen."""
+"""The benchmark of the drift checks: faults match their names, and rates match the alarms."""
 
 from collections.abc import Callable
 from typing import Any

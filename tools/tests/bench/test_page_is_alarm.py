@@ -1,4 +1,4 @@
-"""Page and alarm cannot differ: a property over all faults of the bench, each in a column of a table."""
+"""The report and the alarm agree for all faults of the benchmark, each in one column of a table."""
 
 import numpy as np
 import pytest

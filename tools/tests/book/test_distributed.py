@@ -1,4 +1,4 @@
-"""What pages on distributed training cite."""
+"""Sentences that pages on distributed training cite."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The pages as they stand: rendered from what was measured, and no number written by hand."""
+"""The pages are rendered from measurements, without numbers written by hand."""
 
 import re
 from dataclasses import asdict, replace

@@ -1,4 +1,4 @@
-"""Pictures are what a browser shows of a run: here a browser of the test's own."""
+"""Screenshots, taken by a fake browser."""
 
 import http.server
 import sys
@@ -28,7 +28,7 @@ else:
 
 
 class Page(http.server.BaseHTTPRequestHandler):
-    """The service's page, or what stands for it."""
+    """Serve a stand-in for the service's page."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -36,7 +36,7 @@ class Page(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"<title>A question</title><form></form>")
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Suppress the log."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""How the clients' lines are counted, and what counts as a broken promise."""
+"""How client tries are counted, and what counts as a broken promise."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The model of the drill is one that nothing but the comparison of answers can refuse."""
+"""The shifted model of the drill passes every check except the comparison of forecasts."""
 
 import statistics
 from pathlib import Path

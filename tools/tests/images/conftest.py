@@ -1,4 +1,4 @@
-"""An engine, and what a build needs where no image registry answers."""
+"""The Docker engine, and build flags for machines without an image registry."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ def engine() -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="session")
 def flags(engine: docker.DockerClient) -> Iterator[str]:
-    """What a build needs on this machine: nothing where an image registry answers."""
+    """Set the build flags for this machine; none if an image registry answers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "SERVING", "serving-test")  # those of `make image` stay as they are
         patch.setattr(images, "PIPELINES", "pipelines-test")

@@ -1,4 +1,4 @@
-"""Ask the Python of an image."""
+"""Run Python in an image."""
 
 import subprocess
 
@@ -11,7 +11,7 @@ print(*(library(one.SOURCE) is not None for one in (compiled_trees, compiled_win
 
 
 def inside(image: str, code: str) -> str:
-    """What Python prints in a container of the image that can neither write nor reach a network."""
+    """Return the output of Python code in a read-only container without network."""
     words = [
         "docker",
         "run",

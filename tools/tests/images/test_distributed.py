@@ -46,7 +46,7 @@ RUN = {
 def distributed(
     engine: docker.DockerClient, flags: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """The image, on the pipelines' image; where wheels of torch are in a folder, on a Python that has one."""
+    """Build the image on the pipelines' image, or, if torch's wheels are in a folder, on a stand-in."""
     wheels = os.environ.get("PIP_FIND_LINKS", "")
     scratch = tmp_path_factory.mktemp("image")
     if Path(wheels).is_dir():
@@ -104,7 +104,7 @@ def build(*arguments: str) -> None:
 
 @contextmanager
 def served(folder: str) -> Iterator[str]:
-    """A folder of wheels, for a build that sees this machine's loopback and not its disk."""
+    """Serve a folder of wheels on loopback, for a build that cannot read this machine's disk."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The image that runs the commands, as Kubernetes runs it: as no particular user, on a read-only disk."""
+"""The image of the commands as Kubernetes runs it: with an arbitrary user and a read-only disk."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""The service's image: what is in it, who it is, and what takes over from what."""
+"""The service's image: its content, its user, and the takeover between containers."""
 
 import json
 import re
@@ -45,7 +45,7 @@ print(service.getresponse().read().decode())
 
 @pytest.fixture(scope="module")
 def image(flags: str, artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> str:  # noqa: ARG001
-    """The service's image with version 7 inside."""
+    """The service's image with version 7 of the model."""
     folder = tmp_path_factory.mktemp("model") / "artifact"
     save_artifact(artifact, folder)
     return images.build_serving(folder, "7")
@@ -69,7 +69,7 @@ def forecasts(artifact: Artifact) -> list[tuple[float, ...]]:
 
 
 def unpacked(engine: docker.DockerClient, image: str) -> int:
-    """Bytes, as `make budget` counts them."""
+    """Return the size in bytes, as `make budget` counts it."""
     container = engine.containers.create(image)
     try:
         return sum(len(part) for part in container.export())

@@ -1,4 +1,4 @@
-"""What our manifests promise beyond their schemas, as a list of what breaks it."""
+"""Rules for our manifests beyond their schemas, as a list of violations."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +19,7 @@ UNHURRIED_SECONDS = 25  # for requests that are still being answered when the dr
 
 
 def faults(resources: list[Resource]) -> Iterator[str]:
-    """All that is wrong with what would be applied together."""
+    """Yield all violations in a set of resources."""
     for check in (
         _pods,
         _jobs,
@@ -37,7 +37,7 @@ def faults(resources: list[Resource]) -> Iterator[str]:
 
 
 def unpinned(resources: list[Resource]) -> Iterator[str]:
-    """Images that may be another tomorrow."""
+    """Yield images without a digest."""
     for name, pod in pods(resources):
         for container in containers(pod):
             tag = container["image"].rpartition("/")[2].partition(":")[2]
@@ -135,7 +135,7 @@ def _monitors(resources: list[Resource]) -> Iterator[str]:
 
 
 def _guards(resources: list[Resource]) -> Iterator[str]:
-    """Disruption budgets and autoscalers."""
+    """Yield violations of disruption budgets and autoscalers."""
     for budget in of_kind(resources, "PodDisruptionBudget"):
         if not any(_matches(budget["spec"]["selector"]["matchLabels"], pod) for _, pod in pods(resources)):
             yield f"{called(budget)} has no pods"

@@ -1,4 +1,4 @@
-"""The manifests as `kubectl apply -k` sees them."""
+"""The manifests as rendered by `kubectl apply -k`."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ Resource = dict[str, Any]
 
 
 def rendered(place: str) -> list[Resource]:
-    """All resources of a base or an overlay, the test's own to change."""
+    """Return a copy of all resources of a base or an overlay."""
     return list(yaml.load_all(_text(place), yaml.CSafeLoader))
 
 
@@ -53,7 +53,7 @@ def _text(place: str) -> str:
 
 @contextmanager
 def overlay(place: str) -> Iterator[Path]:
-    """The folder of a place; one made for it, where components are added with a plus."""
+    """Yield the folder of an overlay; a temporary one if its name adds components with a plus."""
     start, *components = place.split("+")
     if not components:
         yield K8S / start
@@ -92,7 +92,7 @@ def pod_template(workload: Resource) -> Resource:
 
 
 def pods(resources: list[Resource]) -> Iterator[tuple[str, Resource]]:
-    """Names and templates of the pods that these resources make."""
+    """Yield the names and templates of the pods of these resources."""
     for workload in of_kind(resources, *WORKLOADS):
         yield called(workload), pod_template(workload)
 

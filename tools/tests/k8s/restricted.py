@@ -1,4 +1,4 @@
-"""The `restricted` Pod Security Standard, which the namespaces enforce, as a list of what breaks it.
+"""The `restricted` Pod Security Standard, which the namespaces enforce, as a list of violations.
 
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/ (of Kubernetes 1.34).
 """
@@ -13,7 +13,7 @@ HANDLERS = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
 def violations(pod: Resource) -> Iterator[str]:
-    """What a pod asks for that `restricted` forbids."""
+    """Yield the settings of a pod that `restricted` forbids."""
     spec = pod["spec"]
     for field in ("hostNetwork", "hostPID", "hostIPC"):
         if spec.get(field):

@@ -1,6 +1,6 @@
-"""Every place against a real API server, with its admission and defaults; nothing of it stays there.
+"""Apply every overlay to a real API server, with its admission and defaults, and remove it again.
 
-The server is that of the file which FIVESTAGE_TEST_KUBECONFIG names, and no other: nobody's own by accident.
+Only FIVESTAGE_TEST_KUBECONFIG chooses the server, so that no other is used by accident.
 """
 
 import os
@@ -30,7 +30,7 @@ def kubectl(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def namespace() -> Iterator[str]:
-    """A namespace of the tests' own, which enforces what ours does."""
+    """A temporary namespace that enforces the same Pod Security Standard as ours."""
     name = f"fivestage-test-{secrets.token_hex(4)}"
     (ours,) = of_kind(rendered("base"), "Namespace")
     ours["metadata"]["name"] = name

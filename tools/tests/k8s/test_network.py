@@ -1,4 +1,4 @@
-"""Who reaches whom by the policies, within the namespace; a real enforcer said the same."""
+"""Which pods may connect to which under the network policies; verified once against a real enforcer."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -38,7 +38,7 @@ def test_each_reaches_what_it_needs_and_nothing_else(place: str, expected: set[t
 
 
 def _reaches(policies: list[Resource], source: Resource, target: Resource) -> bool:
-    """Whether one pod may connect to a port that another one names."""
+    """Return whether one pod may connect to a named port of another."""
     out = _rules(policies, source, "egress")
     into = _rules(policies, target, "ingress")
     ports = [port for container in target["spec"]["containers"] for port in container.get("ports", [])]

@@ -82,7 +82,7 @@ def test_the_contract_takes_the_place_of_the_one_in_the_image(place: str) -> Non
 
 
 def test_kubectl_has_nothing_to_warn_of() -> None:
-    """It sorts by itself, and says so where a kustomization asks for it too."""
+    """kubectl sorts resources itself, and warns if a kustomization asks for it too."""
     assert not [
         path for path in (ROOT / "k8s").rglob("kustomization.yaml") if "sortOptions" in path.read_text()
     ]

@@ -24,7 +24,7 @@ def test_the_namespace_enforces_restricted(place: str) -> None:
 
 
 def spoilt(change: Callable[[Resource, Resource], object]) -> list[str]:
-    """What is said of the service's pod after a change of its spec or its container."""
+    """Return the violations of the service's pod after a change of its spec or its container."""
     pod = deepcopy(pod_template(named(rendered("base"), "Deployment", "fivestage")))
     change(pod["spec"], pod["spec"]["containers"][0])
     return list(violations(pod))

@@ -1,4 +1,4 @@
-"""Every resource against the schemas that the releases of Kubernetes publish, without unknown fields."""
+"""Validate every resource against the published Kubernetes schemas, without unknown fields."""
 
 from functools import cache
 
@@ -29,7 +29,7 @@ def check(resource: Resource, version: str) -> None:
 
 @cache
 def resources() -> tuple[tuple[str, Resource], ...]:
-    """Each resource once, with a place that holds it."""
+    """Return each distinct resource, with an overlay that contains it."""
     found = {str(resource): (place, resource) for place in PLACES for resource in rendered(place)}
     return tuple(found.values())
 

@@ -1,4 +1,4 @@
-"""The manifests follow from the contract: whoever changes one is told to size again."""
+"""The manifests follow from the contract: a change of the contract requires `make size`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Whole projects, of many answers and many tables: their tests and demos pass. `make test-template`."""
+"""`make test-template`: projects with many answers and tables pass their tests and demos."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Projects made from the template, for its tests."""
+"""Generate projects from the template, for tests."""
 
 import os
 import shutil
@@ -21,18 +21,18 @@ TAIL = 6_000  # characters of what a program says
 
 
 def files_of(folder: Path) -> set[str]:
-    """The files below a folder."""
+    """Return the files below a folder."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def generate(template: Path, folder: Path, /, **answers: str) -> Path:
-    """A project from the template; what is not answered has its default."""
+    """Generate a project; missing answers have their defaults."""
     return Path(shutil.copytree(_rendered(template, folder.name, tuple(sorted(answers.items()))), folder))
 
 
 @cache
 def _rendered(template: Path, name: str, answers: tuple[tuple[str, str], ...]) -> Path:
-    """The same, rendered once for a folder of a name: copier takes seconds, and many tests ask the same."""
+    """Render a project once per folder name, as copier takes seconds and many tests use the same answers."""
     folder = Path(tempfile.mkdtemp(dir=template.parent)) / name
     with patch.object(
         Environment, "compile", cache(Environment.compile)
@@ -42,7 +42,7 @@ def _rendered(template: Path, name: str, answers: tuple[tuple[str, str], ...]) -
 
 
 def part_of(template: Path, folder: Path, *names: str) -> Path:
-    """The template with its questions and a few of its files, for what copier does whatever the files are."""
+    """Copy the template's questions and a few of its files, for tests that need no more."""
     (answers,) = template.glob("*answers_file*.jinja")
     shutil.copytree(
         template / "tools" / "template", folder / "tools" / "template"
@@ -56,9 +56,9 @@ def part_of(template: Path, folder: Path, *names: str) -> Path:
 
 
 def link_environment(project: Path) -> None:
-    """Let a project use the packages installed here, which its `make` then has no reason to install.
+    """Let a project use the packages installed here, so that its `make` installs nothing.
 
-    An installation would point the environment of this checkout at the project's copy of the library.
+    An installation would redirect the environment of this checkout to the project's copy of the library.
     """
     if not (project / ".venv").exists() and (ROOT / ".venv").exists():
         (project / ".venv").symlink_to(ROOT / ".venv")
@@ -68,10 +68,10 @@ def link_environment(project: Path) -> None:
 
 
 def make(project: Path, *words: str) -> str:
-    """What make says in a project, which uses the packages of this one and its own library.
+    """Run make in a project, with this environment's packages and the project's library; return its output.
 
     Raises:
-        AssertionError: with the end of it, when make fails.
+        AssertionError: if make fails; with the end of its output.
     """
     link_environment(project)
     done = subprocess.run(
@@ -88,10 +88,10 @@ def make(project: Path, *words: str) -> str:
 
 
 def run_tests(project: Path, *tests: str, library: Path | None = None) -> None:
-    """Run some of a project's own tests, with its own library or another one.
+    """Run some of a project's tests, with its own library or another one.
 
     Raises:
-        AssertionError: with the end of what they say, when one fails.
+        AssertionError: if a test fails; with the end of the output.
     """
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
@@ -106,7 +106,7 @@ def run_tests(project: Path, *tests: str, library: Path | None = None) -> None:
 
 
 def _own_environment() -> dict[str, str]:
-    """Without what leads to our own state; the service listens where nobody else does."""
+    """Return an environment without our own state folders, and with a free port for the service."""
     ours = ("FIVESTAGE_", "ZENML_", "MLFLOW_", "_MLFLOW_", "PYTEST_", "MAKE", "MFLAGS")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     with socket.socket() as free:

@@ -1,4 +1,4 @@
-"""The README's commands, typed one after another on a slice of the flights. `make test-readme`."""
+"""`make test-readme`: run the README's commands one after another on a slice of the flights."""
 
 import json
 import os
@@ -26,14 +26,14 @@ PAGES = "http://127.0.0.1:5000/health"
 
 
 def block(first: str) -> str:
-    """The one code block that begins so."""
+    """Return the only code block that starts with these words."""
     (found,) = [one for one in BLOCKS if one.startswith(first)]
     return str(found)
 
 
 @contextmanager
 def held(line: str, address: str, **given: Any) -> Iterator[None]:
-    """A line that stays in the foreground, from when its address answers until the end."""
+    """Run a line in the background during the block, once its address answers."""
     process = subprocess.Popen(["/bin/sh", "-c", line], start_new_session=True, **given)
     try:
         until = time.monotonic() + 600

@@ -1,4 +1,4 @@
-"""The candidates that a project of its own table starts with suit few rows and many, and all can serve."""
+"""The initial candidates of a project suit few and many rows, and the service supports them all."""
 
 from runpy import run_path
 from typing import Any

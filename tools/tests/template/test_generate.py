@@ -1,4 +1,4 @@
-"""What copier makes of answers: the expected files and only those, and nothing left unrendered."""
+"""Generated projects have exactly the expected files, completely rendered."""
 
 import re
 import shutil
@@ -76,7 +76,7 @@ UNRENDERED = re.compile(
 
 
 def expected_files(template: Path, answers: dict[str, str]) -> set[str]:
-    """What a project of these answers holds."""
+    """Check the content of a generated project."""
     gone = (*OURS, *(FLIGHTS if answers.get("data") == "own" else ()))
     gone += () if "assistant" in answers else ASSISTANT
     gone += () if "distributed" in answers else DISTRIBUTED
@@ -115,7 +115,7 @@ def test_with_default_answers_the_files_are_the_templates_byte_for_byte(
 
 @pytest.mark.parametrize("task", TASKS)
 def test_what_an_owner_has_to_know_stays_small(template: Path, tmp_path: Path, task: str) -> None:
-    """The counts of files, lines of Python (tests included) and make targets, outside of packages/."""
+    """Count files, lines of Python including tests, and make targets, without packages/."""
     project = generate(template, tmp_path / "project", **OWN, task=task)
     own = sorted(name for name in files_of(project) if not name.startswith("packages/"))
     lines = {
@@ -147,7 +147,7 @@ def test_each_file_says_in_its_first_line_what_it_is(template: Path, tmp_path: P
 def test_with_a_table_of_ones_own_nothing_is_left_of_the_demo(
     template: Path, tmp_path: Path, task: str
 ) -> None:
-    """As if `make init` had been run on the default project, with a small table of scikit-learn."""
+    """Replace the problem as `make init` does, with a small table of scikit-learn."""
     project = generate(template, tmp_path / "project", **OWN, task=task)
     expected = generate(template, tmp_path / "expected", **OWN | {"data": "flights"})
     remove_demo(expected)
@@ -173,7 +173,7 @@ def test_with_a_table_of_ones_own_nothing_is_left_of_the_demo(
 
 
 def without_sizes(page: str) -> str:
-    """A page without what `make size` has written into it."""
+    """Return a page without the output of `make size`."""
     return re.sub("<!-- sized: begin -->.*?<!-- sized: end -->", "", page, flags=re.DOTALL)
 
 
@@ -305,7 +305,7 @@ def test_a_name_that_will_not_do_is_refused(template: Path, tmp_path: Path, name
 
 
 def test_use_this_template_and_one_command(template: Path, tmp_path: Path) -> None:
-    """A copy of the template with a history of its own becomes what `copier copy` makes."""
+    """A copy of the template becomes the same project as with `copier copy`."""
     copy = tmp_path / "copy"
     subprocess.run(["/bin/cp", "-r", template, copy], check=True)
     commit(copy, "Initial commit")

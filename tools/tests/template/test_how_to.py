@@ -1,4 +1,4 @@
-"""The how-to pages, as a stranger follows them in a project of each task: their code is pasted as it is."""
+"""The code of the how-to pages works unchanged in a project of each task."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ IMPORTS = re.compile(r"(?:(?:(?:from|import) .*)?\n)*")
 
 
 def blocks(project: Path, page: str, names: dict[str, str]) -> list[str]:
-    """The Python code of a page, with the names of a project's own columns."""
+    """Return the Python code of a page, with the names of a project's columns."""
     text = (project / "docs" / "how-to" / f"{page}.md").read_text(encoding="utf-8")
     found = [re.sub(f"(?m)^{indent}", "", code) for indent, code in BLOCK.findall(text)]
     for name, own in names.items():
@@ -34,7 +34,7 @@ def blocks(project: Path, page: str, names: dict[str, str]) -> list[str]:
 
 
 def paste(path: Path, block: str, *, before: str = "", instead: str = "") -> None:
-    """A block's imports go to the top of a file, the rest before or in place of a text, or to the end."""
+    """Paste a block: imports at the top of the file, the rest before or in place of a text, or at the end."""
     text = path.read_text(encoding="utf-8")
     imports = IMPORTS.match(block)
     assert imports
@@ -54,7 +54,7 @@ def paste(path: Path, block: str, *, before: str = "", instead: str = "") -> Non
 
 
 def follow_all_pages(project: Path, task: str) -> None:
-    """A feature, a candidate, a gate, two checks and a route."""
+    """Add a feature, a candidate, a gate, two checks and a route."""
     names = COLUMNS[task]
     features, model, app = (
         project / name for name in ("problem/features.py", "steps/model.py", "serving/app.py")
@@ -147,7 +147,7 @@ def test_a_feature_of_an_entitys_history(template: Path, tmp_path: Path) -> None
 
 @pytest.mark.long
 def test_a_target_of_ones_own(template: Path, tmp_path: Path) -> None:
-    """By hand, in the same task: the label, its meaning, and another name."""
+    """Edit by hand, for the same task: the label, its meaning, and the name."""
     project = commit(generate(template, tmp_path / "project", **OWN), "start")
     dataset, contract = (project / "problem" / name for name in ("dataset.py", "problem.yaml"))
     (block,) = blocks(project, "your-own-table", {"amount": "mean_area"})

@@ -1,4 +1,4 @@
-"""`copier update` merges changes of the template into a project, and leaves what the owner wrote."""
+"""`copier update` merges changes of the template into a project, and keeps the owner's changes."""
 
 import os
 import re
@@ -42,7 +42,7 @@ EDITS = {  # as an owner would: a line of their own in each of ten files, and a 
 def test_an_update_merges_the_library_and_leaves_what_the_owner_wrote(
     template: Path, tmp_path: Path, tags: tuple[str, str]
 ) -> None:
-    """Ten files outside problem/ are the owner's too; the template changes the library and other lines."""
+    """The owner also changed ten files outside problem/; the template changes the library and other lines."""
     library, others = (
         "packages/fivestage/src/fivestage/common/errors.py",
         ("docs/serving.md", "problem/raw.py"),
@@ -107,7 +107,7 @@ def test_an_update_with_a_conflict_never_says_that_all_is_done(
 
 
 def test_the_changelog_begins_with_this_version() -> None:
-    """`make start` names it, so that an update goes on from there."""
+    """`make start` records the version, so that a later update continues from it."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     told = re.findall(r"(?m)^## v(.+)$", (ROOT / "CHANGELOG.md").read_text())
     assert told[0] == version
@@ -116,7 +116,7 @@ def test_the_changelog_begins_with_this_version() -> None:
 
 
 def last_version() -> str:
-    """The commit of the newest tag behind this one; without tags, the last to log the version before."""
+    """Return the commit of the newest earlier tag; without tags, the last one with the previous version."""
     if git(ROOT, "rev-parse", "--is-shallow-repository").strip() == "true":
         return ""
     found = git(ROOT, "tag", "--list", "v*", "--no-contains", "HEAD", "--merged", "HEAD", "--sort=-v:refname")
@@ -133,7 +133,7 @@ def last_version() -> str:
 
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template with two versions: the last one, and what stands here."""
+    """The template with two versions: the last release, and the working tree."""
     version = last_version() if (ROOT / ".git").exists() else ""
     if not version:
         pytest.skip("the history that an update starts from is not here")
@@ -149,7 +149,7 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.long
 def test_from_the_last_version_to_this_one_with_a_table_of_ones_own(upstream: Path, tmp_path: Path) -> None:
-    """The old form of problem/ gets a sentence; `make init` with the same words gives a working project."""
+    """An old problem/ gives an error; `make init` with the same arguments then gives a working project."""
     project = tmp_path / "project"
     answers = {"project_name": "Churn radar", "data": "own", "task": "binary"}
     copier.run_copy(str(upstream), project, answers, vcs_ref="v0.0.1", defaults=True, quiet=True)
@@ -177,7 +177,7 @@ def test_from_the_last_version_to_this_one_with_a_table_of_ones_own(upstream: Pa
 
 
 def remove_what_copier_leaves(project: Path) -> None:
-    """Type the command of docs/how-to/upgrade.md: copier removes no file that the new version excludes."""
+    """Run the command of docs/how-to/upgrade.md, as copier does not remove files that a version excludes."""
     page = (project / "docs" / "how-to" / "upgrade.md").read_text().replace("\\\n", " ")
     (command,) = re.findall(r"(?m)^git rm .+$", page)
     subprocess.run(["/usr/bin/env", *command.split()], cwd=project, capture_output=True, check=True)
@@ -193,7 +193,7 @@ def python(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.long
 def test_the_published_library_takes_the_place_of_the_folder(template: Path, tmp_path: Path) -> None:
-    """A wheel of the library, and a project without its sources: the project's tests pass."""
+    """The tests of a project pass with a wheel of the library, without its sources."""
     project = commit(generate(template, tmp_path / "project", data="own", cloud="none"), "start")
     shutil.copytree(ROOT / "packages" / "fivestage" / "src", tmp_path / "library" / "src")
     shutil.copy(ROOT / "packages" / "fivestage" / "pyproject.toml", tmp_path / "library")

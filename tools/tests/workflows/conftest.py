@@ -1,4 +1,4 @@
-"""The GitHub of tests/ci serves the workflows too."""
+"""The fake GitHub of tests/ci, for the workflows too."""
 
 from tests.ci.conftest import github
 

@@ -1,4 +1,4 @@
-"""What of the workflows is done by a test, and by which; all else is on the page as not proven."""
+"""Which lines of the workflows a test runs, and how; the page lists the others as not proven."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -63,12 +63,12 @@ OF_THE_TEMPLATE = ("docs.yml", "template.yml")  # which no project has
 
 
 def here(step: Step) -> Check | None:
-    """What must come of a step that a test does."""
+    """Return the check of a step that a test runs."""
     return (lambda *_: True) if step.run.startswith("echo ") else HERE.get(step.run)
 
 
 def not_proven() -> set[str]:
-    """The lines that no test does: only their words are tried, with programs that tell what they would do."""
+    """Return the lines that no test runs; their syntax is tested with stand-ins for their programs."""
     return {
         line
         for step in steps()
@@ -79,5 +79,5 @@ def not_proven() -> set[str]:
 
 
 def stale() -> set[str]:
-    """What is written here and in no workflow any more."""
+    """Return entries that no longer occur in a workflow."""
     return (HERE.keys() | ELSEWHERE) - {step.run for step in steps()}

@@ -15,7 +15,7 @@ TARGET = re.compile(r"\bmake ((?:[a-z-]+ )*[a-z-]+)")
 
 @dataclass(frozen=True)
 class Step:
-    """One step: where it stands, what it runs or uses, and what its environment holds."""
+    """A step of a job: its place, command or action, and environment."""
 
     place: str
     run: str
@@ -28,19 +28,19 @@ class Step:
 
 
 def workflows() -> dict[str, dict[str, Any]]:
-    """By file name."""
+    """Load the workflows by file name."""
     found = {path.name: yaml.safe_load(path.read_text()) for path in sorted(GITHUB.glob("workflows/*.yml"))}
     return {name: one | {"on": one[True]} for name, one in found.items()}  # YAML 1.1 takes `on` for true
 
 
 def lines() -> list[str]:
-    """The lines of all workflows and of our own actions."""
+    """Return the lines of all workflows and local actions."""
     files = [*GITHUB.glob("workflows/*.yml"), *GITHUB.glob("actions/*/action.yml")]
     return [line for path in files for line in path.read_text().splitlines()]
 
 
 def steps() -> Iterator[Step]:
-    """All steps of workflows and of our own actions."""
+    """Yield the steps of all workflows and local actions."""
     for name, workflow in workflows().items():
         for job_name, job in workflow["jobs"].items():
             env = workflow.get("env", {}) | job.get("env", {})
@@ -57,5 +57,5 @@ def _step(place: str, step: dict[str, Any], env: dict[str, str]) -> Step:
 
 
 def targets(run: str) -> set[str]:
-    """The make targets that a `run:` names."""
+    """Return the make targets of a `run:` line."""
     return {target for found in TARGET.findall(run) for target in found.split()}

@@ -1,4 +1,4 @@
-"""The audit of `make check` is clean, and finds what it is there for."""
+"""The audit of workflows in `make check` passes, and finds injected faults."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ CHECKOUT = re.compile(r"uses: actions/checkout@[0-9a-f]{40} # v\S+")
 
 
 def audit(folder: Path) -> subprocess.CompletedProcess[str]:
-    """What `make check` says to the workflows of a folder."""
+    """Return the findings of `make check` on a folder's workflows."""
     line = next(line for line in (ROOT / "Makefile").read_text().splitlines() if "zizmor" in line)
     words = line.split()[1:-1]
     return subprocess.run([BIN / "zizmor", *words, folder], capture_output=True, text=True, check=False)
@@ -23,7 +23,7 @@ def audit(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The workflows, for a drill to spoil."""
+    """Copy the workflows, to inject faults."""
     return Path(shutil.copytree(GITHUB, tmp_path / ".github"))
 
 

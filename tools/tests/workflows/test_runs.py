@@ -1,4 +1,4 @@
-"""Every `run:` line, as bash meets it: what it asks of make is there, and what can be done here is done."""
+"""Every `run:` line: its make targets exist, and it is run if that is possible here."""
 
 import os
 import shlex
@@ -31,7 +31,7 @@ def script(path: Path, body: str) -> None:
 
 
 def output(home: Path) -> str:
-    """What a line has written for the steps after it."""
+    """Return the outputs of a line for later steps."""
     path = home / "GITHUB_OUTPUT"
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
@@ -39,7 +39,7 @@ def output(home: Path) -> str:
 def bash(
     step: Step, folder: Path, home: Path, programs: Path, **given: str
 ) -> subprocess.CompletedProcess[str]:
-    """A line with programs of the test's own first, and a home and outputs of its own."""
+    """Run a line with stand-ins for programs, and a temporary home and output file."""
     outputs = {name: str(home / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
     values = {name: given.get(name, f"a-{name.lower()}") for name in step.env}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
@@ -71,7 +71,7 @@ def test_a_line_runs_with_programs_that_only_tell(step: Step, tmp_path: Path) ->
 
 @pytest.mark.parametrize("step", RUNS, ids=str)
 def test_the_work_is_in_the_makefile(step: Step) -> None:
-    """What a line does beside make concerns the runner: its programs, its notices, its access."""
+    """Apart from make, lines only set up the runner: programs, notices, access."""
     others = ("aws ", "az ", "brew install ", "echo ", "kubelogin ", "sudo apt-get ", "umask ")
     for line in step.run.splitlines():
         assert targets(line) or line.startswith(others)
@@ -79,7 +79,7 @@ def test_the_work_is_in_the_makefile(step: Step) -> None:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout whose .venv borrows this one's programs, and which has an origin."""
+    """A clone with an origin, whose .venv links to this one's programs."""
     folder = export(tmp_path_factory.mktemp("checkout"))
     bin_ = folder / ".venv" / "bin"
     bin_.mkdir(parents=True)
@@ -107,7 +107,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("step", DONE, ids=str)
 def test_a_line_does_what_it_says(step: Step, checkout: Path, github: State, tmp_path: Path) -> None:
-    """Against a GitHub of the test's own; the image names are made up."""
+    """Run against a fake GitHub, with made-up image names."""
     if "pin" in targets(step.run) and not shutil.which("kustomize"):
         pytest.skip("kustomize is not installed (Debian: apt install kustomize)")
     names = {"SERVING": "ghcr.io/a/b@sha256:" + "1" * 64, "PIPELINES": "ghcr.io/a/c@sha256:" + "2" * 64}

@@ -25,7 +25,7 @@ from fivestage_distributed.plan.search import (
 
 
 def job(model: str = "8b", gpus: int = 64, accelerator: str = "h100", **other: object) -> Job:
-    """A small one."""
+    """A small job."""
     usual = {"tokens": 1e11, "sequence": 8192, "batch": 256, "stack": Stack(), "price": 2.0}
     usual |= {"hours_per_failure": 50_000.0}
     return Job(find_model(model), find_accelerator(accelerator), gpus=gpus, **(usual | other))  # type: ignore[arg-type]
@@ -54,7 +54,7 @@ def test_reasons_name_what_other_layouts_lose() -> None:
 )
 @settings(max_examples=8, deadline=None)
 def test_more_gpus_never_need_more_memory_per_gpu(model: str, accelerator: str, power: int) -> None:
-    """Of the leanest layout that there is."""
+    """Of the layout with the least memory."""
 
     def leanest(gpus: int) -> float:
         found = search(job(model, gpus, accelerator, batch=1024))
@@ -132,7 +132,7 @@ def test_gpus_that_do_not_divide_the_batch_are_told() -> None:
 
 
 def test_far_too_many_gpus_stand_by_rather_than_fail() -> None:
-    """More at work would make a little more speed, and lose more of it by failures."""
+    """More working GPUs would gain a little speed, and lose more to failures."""
     runs = [
         whole_run(one, search(one).fitting[0])
         for one in (job("70b", gpus, batch=512) for gpus in (16_384, 100_000))
@@ -172,7 +172,7 @@ def test_more_gpus_are_faster_and_cost_more_each_token() -> None:
 
 
 def test_twice_the_gpus_are_never_slower() -> None:
-    """Where the batch has too few sequences for them, half of them stand by."""
+    """Half of the GPUs stand by, as the batch has too few sequences for them."""
     runs = [
         whole_run(one, search(one).fitting[0])
         for one in (job("70b", 2**power, batch=512) for power in range(6, 15))

@@ -10,7 +10,7 @@ from fivestage_distributed.plan.catalog import number
 
 
 def planned(capsys: pytest.CaptureFixture[str], tmp_path: Path, *arguments: str) -> tuple[str, str]:
-    """What is printed, and the page."""
+    """Return the printed text and the page."""
     main([*arguments, "--page", str(tmp_path / "plan.html")])
     return capsys.readouterr().out, (tmp_path / "plan.html").read_text(encoding="utf-8")
 
@@ -38,7 +38,7 @@ def test_the_plan_for_1000_gpus(capsys: pytest.CaptureFixture[str], tmp_path: Pa
 
 
 def test_the_mfu_of_fp8_names_its_peak(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """In FP8 it can be above the share that BF16 allows, and is no share of the peak in FP8."""
+    """In FP8, MFU is relative to the BF16 peak, so it can exceed the BF16 limit."""
     for precision, name in ((["--fp8"], "MFU of the BF16 peak"), ([], "MFU")):
         for text in planned(capsys, tmp_path, "--model", "8b", "--gpus", "64", *precision):
             assert set(re.findall(r"MFU(?: of the \w+ peak)?", text)) == {name}

@@ -1,4 +1,4 @@
-"""Predictions against published runs: within the stated error, and no constant fitted to a row."""
+"""Predictions are within the stated error of published runs, without constants for single rows."""
 
 from statistics import median
 
@@ -17,7 +17,7 @@ from fivestage_distributed.plan.roofline import KERNEL_SHARE
 
 
 def errors(name: str) -> list[float]:
-    """The errors of a source that was left out of the fit."""
+    """Return the errors of a source that was excluded from the fit."""
     return [one.error for one in compare() if one.run.name == name]
 
 

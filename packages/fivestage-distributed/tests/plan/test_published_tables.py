@@ -33,7 +33,7 @@ LLAMA_3 = [(430, 43), (400, 41), (380, 38)]  # arXiv 2407.21783, table 4: TFLOP/
 
 
 def printed_as(value: float, table: float) -> bool:
-    """Whether a value is what the table prints, rounded up or down at its last digit."""
+    """Return whether a value matches the table, rounded up or down at its last digit."""
     digits = len(f"{table}".partition(".")[2]) if table != int(table) else 0
     return bool(abs(value - table) < 10**-digits)
 
