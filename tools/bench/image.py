@@ -14,6 +14,7 @@ from fivestage.common.errors import UserError
 from fivestage.common.files import write_between, write_text
 from fivestage.common.settings import REPORTS, ROOT
 from fivestage.deployment.docker_container import PORT, STATE, USER
+from fivestage.deployment.docker_engine import open_engine
 from fivestage.deployment.images import PIPELINES, SERVING, image_name
 from fivestage.deployment.service_client import wait_until_ready
 from fivestage.serving.service_settings import Settings
@@ -30,10 +31,10 @@ def main() -> None:
     )
     times = parser.parse_args().times
     try:
-        engine = docker.from_env()
         names = [image_name(role) for role in (SERVING, PIPELINES)]
-        sizes = {name: _megabytes(engine, f"{name}:latest") for name in names}
-        starts = sorted(_start(engine, f"{names[0]}:latest") for _ in range(times))
+        with open_engine() as engine:
+            sizes = {name: _megabytes(engine, f"{name}:latest") for name in names}
+            starts = sorted(_start(engine, f"{names[0]}:latest") for _ in range(times))
         found = {"megabytes": sizes, "ready_seconds": starts}
         write_text(JSON, json.dumps(found, indent=1))
         text = _sentences(sizes, starts)

@@ -10,7 +10,9 @@ import docker
 import pytest
 from docker.errors import DockerException, ImageNotFound
 
+from fivestage.common.errors import UserError
 from fivestage.deployment import images
+from fivestage.deployment.docker_engine import open_engine
 from fivestage.deployment.images import FLAGS
 
 ASKED = "FIVESTAGE_TEST_IMAGES"
@@ -23,12 +25,10 @@ def engine() -> Iterator[docker.DockerClient]:
     if not os.environ.get(ASKED):
         pytest.skip("`make test-images` builds and runs them")
     try:
-        found = docker.from_env()
-        found.ping()
-    except DockerException as error:
+        with open_engine() as found:
+            yield found
+    except UserError as error:
         pytest.skip(str(error))
-    yield found
-    found.close()
 
 
 @pytest.fixture(scope="session")

@@ -123,14 +123,16 @@ def test_it_answers_as_offline_and_what_answers_otherwise_does_not_take_over(
     forecasts: list[tuple[float, ...]],
 ) -> None:
     assert release(settings, released(SmokeRows(rows, forecasts)), image).difference <= TOLERANCE
-    before = running(settings)
-    assert engine.containers.get(before).attrs["HostConfig"]["ReadonlyRootfs"]
+    before = running(engine, settings)
+    assert before is not None
+    assert before.attrs["HostConfig"]["ReadonlyRootfs"]
     with pytest.raises(UserError, match="differ by up to"):
         release(settings, released(SmokeRows(rows, [(one[0] / 2,) for one in forecasts])), image)
     with pytest.raises(UserError, match="cannot be run"):
         release(settings, released(SmokeRows(rows, forecasts)), "fivestage-serving-test:nobody-built-this")
-    assert running(settings) == before
-    after = engine.containers.get(before)
+    after = running(engine, settings)
+    assert after is not None
+    assert after.id == before.id
     model = httpx.get(f"{url(settings)}/model").json()
     assert (model["version"], model["trees"]) == ("7", "compiled")
     assert b"is replaced by slower Python code" not in after.logs()
@@ -146,7 +148,8 @@ def test_told_to_stop_it_ends_well(
     forecasts: list[tuple[float, ...]],
 ) -> None:
     release(settings, released(SmokeRows(rows, forecasts)), image)
-    container = engine.containers.get(running(settings))
+    container = running(engine, settings)
+    assert container is not None
     container.stop(timeout=10)
     assert container.wait()["StatusCode"] == 0
 

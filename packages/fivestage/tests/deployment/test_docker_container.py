@@ -1,5 +1,7 @@
 """What a container's release leaves running: an engine of the test's own, whose containers are only names."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import pytest
 
 from fivestage.common.errors import UserError
 from fivestage.deployment import docker_container
-from fivestage.deployment.docker_container import release, stop
+from fivestage.deployment.docker_container import PORT, release, stop
 from fivestage.deployment.released_model import ReleasedModel
 from fivestage.deployment.service_client import SmokeRows
 from fivestage.serving.service_settings import Settings
@@ -18,52 +20,64 @@ MODEL = ReleasedModel("7", "", "", "", Path("models/7"), SmokeRows([], []))
 
 @dataclass
 class FakeContainer:
-    """A container that runs until it is stopped."""
+    """A container that runs, until it is stopped, or that was never started."""
 
+    engine: "FakeEngine"
     image: str
-    options: list[str]
-    running: bool = True
-    restart: str = ""
+    options: dict[str, Any]
+    status: str = "created"
+    restart_policy: str = ""
 
     @property
-    def port(self) -> int:
-        (published,) = (one for one in self.options if one.startswith("--publish="))
-        return int(published.split(":")[1] or 45678)
+    def id(self) -> int:
+        return id(self)
+
+    @property
+    def ports(self) -> dict[str, Any]:
+        (host, port) = self.options["ports"][f"{PORT}/tcp"]
+        return {f"{PORT}/tcp": [{"HostIp": host, "HostPort": str(port or 45678)}]}
 
     @property
     def on_trial(self) -> bool:
-        return any(one.startswith("--tmpfs=") for one in self.options)
+        return "tmpfs" in self.options
+
+    def start(self) -> None:
+        self.status = "running"
+
+    def stop(self, timeout: int) -> None:
+        assert timeout > 0
+        self.status = "exited"
+
+    def reload(self) -> None:
+        pass
+
+    def update(self, restart_policy: dict[str, str]) -> None:
+        self.restart_policy = restart_policy["Name"]
+
+    def remove(self, **_: bool) -> None:
+        self.engine.there.remove(self)
 
 
 @dataclass
 class FakeEngine:
-    """The containers that are there, behind the commands that reach them."""
+    """The containers that are there."""
 
-    there: dict[str, FakeContainer] = field(default_factory=dict)
+    there: list[FakeContainer] = field(default_factory=list)
 
-    def docker(self, verb: str, *arguments: str, environment: dict[str, str] | None = None) -> str:  # noqa: ARG002
-        if verb == "run":
-            name = f"container-{len(self.there)}-{arguments[-1]}"
-            self.there[name] = FakeContainer(arguments[-1], list(arguments[:-1]))
-            return name
-        if verb == "ps":
-            everything = "--all" in arguments
-            return "\n".join(name for name, one in self.there.items() if one.running or everything)
-        name = arguments[0] if verb == "port" else arguments[-1]
-        container = self.there[name]
-        if verb == "port":
-            return f"127.0.0.1:{container.port}"
-        if verb in ("start", "stop"):
-            container.running = verb == "start"
-        if verb == "update":
-            container.restart = arguments[0]
-        if verb == "rm":
-            del self.there[name]
-        return ""
+    @property
+    def containers(self) -> "FakeEngine":
+        return self
+
+    def create(self, image: str, **options: Any) -> FakeContainer:
+        self.there.append(FakeContainer(self, image, options))
+        return self.there[-1]
+
+    def list(self, **_: Any) -> "list[FakeContainer]":
+        return [*self.there]
 
 
-def serving(engine: FakeEngine) -> list[tuple[str, bool]]:
-    return [(one.image, one.running) for one in engine.there.values()]
+def serving(engine: FakeEngine) -> list[tuple[str, str]]:
+    return [(one.image, one.status) for one in engine.there]
 
 
 @dataclass
@@ -77,7 +91,12 @@ class Faults:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     made = FakeEngine()
-    monkeypatch.setattr(docker_container, "docker", made.docker)
+
+    @contextmanager
+    def opened() -> Iterator[FakeEngine]:
+        yield made
+
+    monkeypatch.setattr(docker_container, "open_engine", opened)
     monkeypatch.setattr(docker_container, "wait_until_ready", lambda *_: None)
     monkeypatch.setattr(docker_container, "require_free_port", lambda _: None)
     return made
@@ -88,7 +107,11 @@ def faults(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Faults:
     found = Faults()
 
     def smoke(settings: Settings, *_: Any) -> float:
-        (container,) = (one for one in engine.there.values() if one.running and one.port == settings.port)
+        (container,) = (
+            one
+            for one in engine.there
+            if one.status == "running" and int(one.ports[f"{PORT}/tcp"][0]["HostPort"]) == settings.port
+        )
         if container.image in (found.trial if container.on_trial else found.after):
             raise UserError("answers differ")
         return 1e-12
@@ -108,10 +131,10 @@ def test_the_next_image_takes_over_and_the_one_before_is_removed(
 ) -> None:
     assert release(settings, MODEL, "one").difference == 1e-12
     assert release(settings, MODEL, "two").difference == 1e-12
-    (serving,) = engine.there.values()
-    assert (serving.image, serving.running, serving.restart) == ("two", True, "--restart=unless-stopped")
+    (serving,) = engine.there
+    assert (serving.image, serving.status, serving.restart_policy) == ("two", "running", "unless-stopped")
     assert stop(settings)
-    assert engine.there == {}
+    assert engine.there == []
     assert not stop(settings)
 
 
@@ -119,12 +142,12 @@ def test_an_image_that_fails_on_trial_never_stops_the_one_that_serves(
     engine: FakeEngine, faults: Faults, settings: Settings
 ) -> None:
     release(settings, MODEL, "one")
-    before = dict(engine.there)
+    (before,) = engine.there
     faults.trial.add("two")
     with pytest.raises(UserError, match="answers differ"):
         release(settings, MODEL, "two")
-    assert engine.there == before
-    assert serving(engine) == [("one", True)]
+    assert engine.there == [before]
+    assert before.status == "running"
 
 
 def test_an_image_that_fails_after_it_took_over_gives_way_to_the_one_before(
@@ -134,15 +157,7 @@ def test_an_image_that_fails_after_it_took_over_gives_way_to_the_one_before(
     faults.after.add("two")
     with pytest.raises(UserError, match="answers differ"):
         release(settings, MODEL, "two")
-    assert serving(engine) == [("one", True)]
-
-
-@pytest.mark.usefixtures("faults")
-def test_no_secret_is_on_the_command_line(engine: FakeEngine, tmp_path: Path) -> None:
-    release(Settings(folder=tmp_path, port=8123, api_keys="a-key-of-twenty-characters"), MODEL, "one")
-    (container,) = engine.there.values()
-    assert "--env=SERVE_API_KEYS" in container.options
-    assert "a-key" not in " ".join(container.options)
+    assert serving(engine) == [("one", "running")]
 
 
 def test_a_first_image_that_fails_leaves_nothing(

@@ -1,61 +1,73 @@
 """What goes to a registry comes back as what pulls exactly it, or as a sentence."""
 
-import json
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from docker.errors import ImageNotFound
 
 from fivestage.common.errors import UserError
 from fivestage.deployment import images
 
 DIGEST = f"sha256:{'a' * 64}"
-WHERE = "ghcr.io/team/churn"
 
 
-@dataclass
-class FakeDocker:
-    """The docker command, with two images, and what it was asked to push."""
+class Engine:
+    """A Docker engine that remembers what it was asked to push."""
 
-    there: tuple[str, ...] = ("churn-serving", "churn-pipelines")
-    refusal: str = ""
-    pushed: list[str] = field(default_factory=list)
+    def __init__(self, said: list[dict[str, Any]], names: tuple[str, ...]) -> None:
+        self.said, self.names, self.images = said, names, self
+        self.pushed: list[tuple[str, str]] = []
 
-    def __call__(self, verb: str, *arguments: str) -> str:
-        name = arguments[-1]
-        if verb == "push":
-            if self.refusal:
-                raise UserError(self.refusal)
-            self.pushed.append(name)
-        if verb != "image":
-            return ""
-        if "RepoDigests" in arguments[1]:
-            repository = name.rpartition(":")[0]
-            return json.dumps([f"elsewhere@{DIGEST}", f"{repository}@{DIGEST}"])
-        if name.removesuffix(":latest") not in self.there:
-            raise UserError(f"docker image: No such image: {name}")
-        return json.dumps([name, name.replace("latest", "0123abcd-v2"), f"{WHERE}/x:old"])
+    def get(self, name: str) -> SimpleNamespace:
+        if name.removesuffix(":latest") not in self.names:
+            raise ImageNotFound(name)
+        tags = [f"elsewhere/{name}:old", name, name.replace("latest", "0123abcd-v2")]
+        return SimpleNamespace(tags=tags, tag=lambda repository, tag: self.pushed.append((repository, tag)))
+
+    def push(self, repository: str, tag: str, **_: bool) -> list[dict[str, Any]]:
+        assert (repository, tag) in self.pushed
+        return self.said
 
 
 @pytest.fixture
-def docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeDocker:
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "churn"\nversion = "0.1.0"\n')
     monkeypatch.setattr(images, "ROOT", tmp_path)
-    made = FakeDocker()
-    monkeypatch.setattr(images, "docker", made)
+    made = Engine(*request.param)
+
+    @contextmanager
+    def opened() -> Iterator[Engine]:
+        yield made
+
+    monkeypatch.setattr(images, "open_engine", opened)
     return made
 
 
-def test_the_projects_images_are_pushed_by_revision_and_named_by_digest(docker: FakeDocker) -> None:
-    expected = {role: f"{WHERE}/churn-{role}@{DIGEST}" for role in ("serving", "pipelines")}
-    assert images.push_images("ghcr.io/Team/churn") == expected
-    assert docker.pushed == [f"{WHERE}/churn-{role}:0123abcd-v2" for role in expected]
+BOTH = ("churn-serving", "churn-pipelines")
+FINE = [{"status": "Pushed"}, {"aux": {"Tag": "0123abcd-v2", "Digest": DIGEST, "Size": 9}}]
 
 
-def test_what_does_not_go_is_a_sentence(docker: FakeDocker) -> None:
-    docker.refusal = "denied: no rights"
-    with pytest.raises(UserError, match="cannot be pushed: denied"):
-        images.push_images(WHERE)
-    docker.there = ()
-    with pytest.raises(UserError, match="run `make image` first"):
-        images.push_images(WHERE)
+@pytest.mark.parametrize("engine", [(FINE, BOTH)], indirect=True)
+def test_the_projects_images_are_pushed_by_revision_and_named_by_digest(engine: Engine) -> None:
+    where = "ghcr.io/team/project"
+    expected = {role: f"{where}/churn-{role}@{DIGEST}" for role in ("serving", "pipelines")}
+    assert images.push_images("ghcr.io/Team/project") == expected
+    assert engine.pushed == [(f"{where}/{one}", "0123abcd-v2") for one in BOTH]
+
+
+@pytest.mark.parametrize(
+    ("engine", "sentence"),
+    [
+        (([{"error": "denied: no rights"}], BOTH), "cannot be pushed: denied"),
+        ((FINE, ()), "run `make image` first"),
+    ],
+    indirect=["engine"],
+)
+@pytest.mark.usefixtures("engine")
+def test_what_does_not_go_is_a_sentence(sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        images.push_images("ghcr.io/team/project")

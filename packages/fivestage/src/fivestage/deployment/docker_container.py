@@ -5,13 +5,17 @@ container with the same image takes over the serving port and is tested again.
 """
 
 import contextlib
-import json
 import os
 import secrets
+from typing import Any
+
+import docker
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
 
 from fivestage.common.errors import UserError
-from fivestage.common.programs import run_program
-from fivestage.deployment.images import build_serving, docker
+from fivestage.deployment.docker_engine import open_engine
+from fivestage.deployment.images import build_serving
 from fivestage.deployment.released_model import ReleasedModel
 from fivestage.deployment.service_client import (
     Deployment,
@@ -49,69 +53,76 @@ def release(settings: Settings, model: ReleasedModel, image: str = "") -> Deploy
         UserError: If the image fails to start or fails the smoke test.
     """
     image = image or build_serving(model.folder, model.version)
-    before = running(settings)
-    if not before:
-        require_free_port(settings)
-    try:
-        trial = _start(settings, image, trial=True)
-        port = int(docker("port", trial, f"{PORT}/tcp").splitlines()[0].rpartition(":")[2])
-        _check(trial, settings.model_copy(update={"port": port}), model.expected)
-    finally:
-        _remove_all_but(settings, before)
-    if before:
-        docker("stop", f"-t={_stop_timeout(settings)}", before)
-    try:
-        after = _start(settings, image)
-        difference = _check(after, settings, model.expected)
-        docker("update", "--restart=unless-stopped", after)
-    except BaseException:  # also on interruption: an unchecked container must not keep serving
-        _remove_all_but(settings, before)
-        if before:
-            docker("start", before)
-            _wait(before, settings)
-        raise
-    _remove_all_but(settings, after)
-    return Deployment(model.version, url(settings), difference)
+    with open_engine() as engine:
+        before = running(engine, settings)
+        if before is None:
+            require_free_port(settings)
+        try:
+            trial = _start(engine, settings, image, trial=True)
+            _check(trial, _published(trial, settings), model.expected)
+        finally:
+            _remove_all_but(engine, settings, before)
+        if before is not None:
+            before.stop(timeout=_stop_timeout(settings))
+        try:
+            after = _start(engine, settings, image)
+            difference = _check(after, settings, model.expected)
+            after.update(restart_policy={"Name": "unless-stopped"})
+        except BaseException:  # also on interruption: an unchecked container must not keep serving
+            _remove_all_but(engine, settings, before)
+            if before is not None:
+                before.start()
+                _wait(before, settings)
+            raise
+        _remove_all_but(engine, settings, after)
+        return Deployment(model.version, url(settings), difference)
 
 
 def stop(settings: Settings) -> bool:
     """Stop and remove the containers started from this folder; return whether there were any."""
     try:
-        return _remove_all_but(settings, "")
+        with open_engine() as engine:
+            return _remove_all_but(engine, settings, None)
     except UserError:  # without an engine, no container runs
         return False
 
 
-def running(settings: Settings) -> str:
-    """Return the id of the container that serves from this folder; empty if there is none."""
-    return next(iter(_containers(settings)), "")
+def running(engine: docker.DockerClient, settings: Settings) -> Container | None:
+    """Return the container that serves from this folder, if there is one."""
+    containers = _containers(engine, settings)
+    return next((container for container in containers if container.status == "running"), None)
 
 
-def _start(settings: Settings, image: str, *, trial: bool = False) -> str:
+def _start(engine: docker.DockerClient, settings: Settings, image: str, *, trial: bool = False) -> Container:
     """Start a container; a trial container gets a free port and state that is lost when it stops."""
     user = os.getuid() or USER  # the deploying user owns the log, but the service never runs as root
-    folder, environment = settings.folder.resolve(), {f"{PREFIX}API_KEYS": settings.api_keys}
-    state = f"--tmpfs={STATE}:uid={user},gid={user}"
+    environment = {f"{PREFIX}API_KEYS": settings.api_keys}
+    state: dict[str, Any] = {"tmpfs": {STATE: f"uid={user},gid={user}"}}
     if not trial:
         _make_folder(settings, user)
         environment |= _environment(settings)
-        state = f"--volume={folder}:{STATE}"
+        state = {"volumes": {str(settings.folder.resolve()): {"bind": STATE, "mode": "rw"}}}
     try:
-        return docker(
-            *("run", "--detach", "--pull=never", f"--name=fivestage-{secrets.token_hex(4)}"),
-            f"--label={LABEL}={folder}",
-            *(f"--env={name}" for name in environment),  # without values, which other users could see
-            f"--publish={settings.host}:{'' if trial else settings.port}:{PORT}",
-            state,
-            f"--user={user}:{user}",
-            *("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"),
-            *(f"--memory={MEMORY}", f"--pids-limit={PROCESSES}"),
-            "--add-host=host.docker.internal:host-gateway",  # for a database on this machine
+        container = engine.containers.create(
             image,
+            name=f"fivestage-{secrets.token_hex(4)}",
+            labels={LABEL: str(settings.folder.resolve())},
             environment=environment,
+            ports={f"{PORT}/tcp": (settings.host, None if trial else settings.port)},
+            user=f"{user}:{user}",
+            read_only=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            mem_limit=MEMORY,
+            pids_limit=PROCESSES,
+            extra_hosts={"host.docker.internal": "host-gateway"},  # for a database on this machine
+            **state,
         )
-    except UserError as error:
-        raise UserError(f"The image {image} cannot be run: {error}") from error
+        container.start()
+        container.reload()
+    except APIError as error:
+        raise UserError(f"The image {image} cannot be run: {error.explanation}.") from error
+    return container
 
 
 def _make_folder(settings: Settings, user: int) -> None:
@@ -131,38 +142,40 @@ def _environment(settings: Settings) -> dict[str, str]:
     return {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
 
 
-def _check(container: str, settings: Settings, expected: SmokeRows) -> float:
+def _published(container: Container, settings: Settings) -> Settings:
+    """Return the settings with the port that the engine chose."""
+    return settings.model_copy(update={"port": int(container.ports[f"{PORT}/tcp"][0]["HostPort"])})
+
+
+def _check(container: Container, settings: Settings, expected: SmokeRows) -> float:
     _wait(container, settings)
     return smoke(settings, expected)
 
 
-def _wait(container: str, settings: Settings) -> None:
-    def log() -> str:
-        finished = run_program("docker", "logs", container)
-        return finished.stdout + finished.stderr
-
+def _wait(container: Container, settings: Settings) -> None:
     def ended() -> str:
-        state = json.loads(docker("inspect", "--format={{json .State}}", container))
-        if state["Status"] != "exited":
+        container.reload()
+        if container.status != "exited":
             return ""
+        state = container.attrs["State"]
         out_of_memory = f"it needed more than {MEMORY}"
         return out_of_memory if state["OOMKilled"] else f"it ended with code {state['ExitCode']}"
 
-    wait_until_ready(settings, READY_SECONDS, log, ended)
+    wait_until_ready(settings, READY_SECONDS, lambda: container.logs().decode(errors="replace"), ended)
 
 
-def _containers(settings: Settings, *options: str) -> list[str]:
-    label = f"--filter=label={LABEL}={settings.folder.resolve()}"
-    return docker("ps", "--quiet", "--no-trunc", label, *options).split()
+def _containers(engine: docker.DockerClient, settings: Settings) -> list[Container]:
+    label = f"{LABEL}={settings.folder.resolve()}"
+    return list(engine.containers.list(all=True, filters={"label": label}))
 
 
-def _remove_all_but(settings: Settings, kept: str) -> bool:
+def _remove_all_but(engine: docker.DockerClient, settings: Settings, kept: Container | None) -> bool:
     """Remove this folder's other containers; return whether there were any."""
-    others = [other for other in _containers(settings, "--all") if other != kept]
+    others = [other for other in _containers(engine, settings) if kept is None or other.id != kept.id]
     for container in others:
-        with contextlib.suppress(UserError):  # it has just been removed
-            docker("stop", f"-t={_stop_timeout(settings)}", container)
-            docker("rm", "--volumes", "--force", container)
+        with contextlib.suppress(NotFound):
+            container.stop(timeout=_stop_timeout(settings))
+            container.remove(v=True, force=True)
     return bool(others)
 
 

@@ -1,6 +1,5 @@
 """Build the serving image (with a model inside) and the pipelines image, and push them to a registry."""
 
-import json
 import os
 import shlex
 import subprocess
@@ -10,11 +9,15 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+import docker
+from docker.errors import APIError, ImageNotFound
+
 from fivestage.artifact.artifact import artifact_digest
 from fivestage.common.errors import UserError
 from fivestage.common.programs import run_program
 from fivestage.common.revision import commit
 from fivestage.common.settings import ROOT
+from fivestage.deployment.docker_engine import open_engine
 
 SERVING, PIPELINES = "serving", "pipelines"
 FLAGS = "DOCKER_BUILD_FLAGS"  # environment variable for extra options from the operator
@@ -80,30 +83,30 @@ def push_images(registry: str) -> dict[str, str]:
     Raises:
         UserError: If the registry rejects an image; the message quotes its reason.
     """
-    return {role: _push(image_name(role), registry.lower()) for role in (SERVING, PIPELINES)}
+    with open_engine() as engine:
+        return {role: _push(engine, image_name(role), registry.lower()) for role in (SERVING, PIPELINES)}
 
 
-def docker(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
-    """Run the docker command, and return what it prints."""
-    fix = "install Docker Engine with buildx"
-    return run_program("docker", *arguments, environment=environment, fix=fix).stdout.strip()
-
-
-def _push(name: str, registry: str) -> str:
-    try:
-        tags = json.loads(docker("image", "inspect", "--format={{json .RepoTags}}", f"{name}:latest"))
-    except UserError as error:
-        raise UserError(f"There is no image {name}:latest: run `make image` first ({error}).") from error
-    own = (tag.rpartition(":")[2] for tag in tags if tag.startswith(f"{name}:") and tag != f"{name}:latest")
+def _push(engine: docker.DockerClient, name: str, registry: str) -> str:
     repository = f"{registry}/{name}"
-    address = f"{repository}:{next(own, 'latest')}"
-    docker("tag", f"{name}:latest", address)
     try:
-        docker("push", "--quiet", address)
-    except UserError as error:
-        raise UserError(f"{address} cannot be pushed: {error}") from error
-    digests = json.loads(docker("image", "inspect", "--format={{json .RepoDigests}}", address))
-    return str(next(one for one in digests if one.startswith(f"{repository}@")))
+        image = engine.images.get(f"{name}:latest")
+    except ImageNotFound as error:
+        raise UserError(f"There is no image {name}:latest: run `make image` first.") from error
+    own = (
+        tag.rpartition(":")[2] for tag in image.tags if tag.startswith(f"{name}:") and tag != f"{name}:latest"
+    )
+    tag = next(own, "latest")
+    image.tag(repository, tag)
+    digest = ""
+    try:
+        for line in engine.images.push(repository, tag, stream=True, decode=True):
+            if "error" in line:
+                raise UserError(f"{repository}:{tag} cannot be pushed: {line['error']}")
+            digest = line.get("aux", {}).get("Digest", digest)
+    except APIError as error:
+        raise UserError(f"{repository}:{tag} cannot be pushed: {error.explanation}") from error
+    return f"{repository}@{digest}"
 
 
 def _revision() -> str:
@@ -113,13 +116,13 @@ def _revision() -> str:
 
 
 def _build(role: str, dockerfile: Path, tag: str, arguments: Mapping[str, str], *options: str) -> str:
-    """Build an image; the secrets and reproducible layers need BuildKit."""
+    """Build with the docker command: secrets and reproducible layers need BuildKit, which the SDK lacks."""
     name = image_name(role)
     labels = {"VERSION": _project()["version"], "REVISION": commit(), "SOURCE_DATE_EPOCH": _source_date()}
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            docker(
-                *("build", "--progress=plain", f"--file={dockerfile}"),
+            run_program(
+                *("docker", "build", "--progress=plain", f"--file={dockerfile}"),
                 *(f"--build-arg={key}={value}" for key, value in {**labels, **arguments}.items()),
                 *(f"--build-arg={proxy}" for proxy in _PROXIES if proxy in os.environ),
                 *_pip_secrets(Path(scratch)),
@@ -127,6 +130,7 @@ def _build(role: str, dockerfile: Path, tag: str, arguments: Mapping[str, str], 
                 *shlex.split(os.environ.get(FLAGS, "").replace("{name}", name)),
                 str(ROOT),
                 environment={"DOCKER_BUILDKIT": "1"},
+                fix="install Docker Engine with buildx",
             )
         except UserError as error:
             tail = "\n".join(str(error).splitlines()[-TAIL_LINES:])
