@@ -25,7 +25,7 @@ from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process
 from fivestage.features.problem import Problem
 from fivestage.serving.served_version import ServedVersion, write_served_version
-from fivestage.serving.server import uvicorn_options
+from fivestage.serving.server import listeners_of, uvicorn_options
 from fivestage.serving.service import PredictionService
 from fivestage.serving.service_settings import Settings
 from fivestage.training.packaging import fit_chosen
@@ -137,7 +137,7 @@ def running(
     app = app or create_app(problem or synthetic_problem("binary"), settings)
     server = uvicorn.Server(uvicorn.Config(app, **(uvicorn_options(settings) | options)))
     listener = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread = threading.Thread(target=server.run, kwargs={"sockets": listeners_of(listener)})
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,55 @@ def test_too_many_at_once_are_turned_away(
     assert step_by_step.headers["retry-after"] == "1"
     assert 'http_requests_total{handler="shed",method="POST",status="503"} 1.0' in counted
     assert 'http_requests_total{handler="/predict",method="POST",status="503"} 1.0' in counted
+
+
+def loop_of(service: Running, traffic: Traffic) -> asyncio.AbstractEventLoop:
+    with connected(service) as connection:
+        connection.sendall(good(traffic))
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        protocols: set[Any] = {*service.server.server_state.connections}
+        loop: asyncio.AbstractEventLoop = protocols.pop().loop
+    return loop
+
+
+def test_of_a_burst_no_more_are_parsed_than_can_be_answered(deployed: Deployed, traffic: Traffic) -> None:
+    """Requests read in one iteration of the event loop all passed the limit and were refused at full cost."""
+    with running(with_settings(deployed, max_in_flight=2)) as service, ExitStack() as stack:
+        loop = loop_of(service, traffic)
+        clients = [stack.enter_context(connected(service)) for _ in range(10)]
+        while len(service.server.server_state.connections) < len(clients):
+            time.sleep(0.01)
+        loop.call_soon_threadsafe(time.sleep, 0.3)
+        for client in clients:
+            client.sendall(good(traffic))
+        statuses = [client.recv(65_536)[9:12] for client in clients]
+        counted = service.client.get("/metrics").text
+    assert sorted(statuses) == [b"200"] * 2 + [b"503"] * 8
+    assert 'http_requests_total{handler="shed",method="POST",status="503"} 8.0' in counted
+
+
+def test_a_busy_event_loop_accepts_several_connections_at_once(live: Running, traffic: Traffic) -> None:
+    """It accepted one per iteration: under overload, health checks waited for seconds."""
+    loop = loop_of(live, traffic)
+    connections = live.server.server_state.connections
+    iterations: list[int] = []
+
+    def count() -> None:
+        iterations.append(len(connections))
+        if len(connections) < 16:
+            loop.call_soon(count)
+
+    def be_busy() -> None:
+        time.sleep(0.3)
+        count()
+
+    loop.call_soon_threadsafe(be_busy)
+    with ExitStack() as stack:
+        for _ in range(16):
+            stack.enter_context(connected(live))
+        while not iterations or iterations[-1] < 16:
+            time.sleep(0.01)
+    assert len(iterations) < 16
 
 
 def test_what_follows_a_body_is_no_header(deployed: Deployed, traffic: Traffic) -> None:

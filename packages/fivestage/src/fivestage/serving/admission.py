@@ -1,5 +1,6 @@
 """Admission control for routes that are not public: API keys, origins, rate limits, concurrency."""
 
+import asyncio
 import hmac
 import ipaddress
 import re
@@ -31,6 +32,7 @@ class Admission:
 
     def __init__(self, settings: Settings) -> None:
         self.in_flight = 0
+        self._arrived = 0  # requests parsed since the event loop last ran their tasks
         self._max_in_flight = settings.max_in_flight
         self._keys = tuple(key.encode() for key in settings.keys)
         self._rate, self._burst = settings.rate_per_second, settings.rate_per_second * settings.burst_seconds
@@ -46,7 +48,16 @@ class Admission:
     @property
     def is_full(self) -> bool:
         """Whether the limit of open requests is reached."""
-        return self.in_flight >= self._max_in_flight
+        return self.in_flight + self._arrived >= self._max_in_flight
+
+    def count_arrival(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Count a complete request whose task has not yet run, so that one burst cannot exceed the limit."""
+        if self._arrived == 0:
+            loop.call_soon(self._forget_arrivals)
+        self._arrived += 1
+
+    def _forget_arrivals(self) -> None:
+        self._arrived = 0
 
     async def __call__(self, request: Request) -> AsyncIterator[None]:
         """Admit a request and count it until it is answered; see FastAPI's dependencies with yield."""
@@ -56,7 +67,7 @@ class Admission:
 
     def __enter__(self) -> None:
         """Count a request as open, or refuse it with 503 when the limit is reached."""
-        if self.is_full:
+        if self.in_flight >= self._max_in_flight:
             raise too_many()
         self.in_flight += 1
 

@@ -81,6 +81,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """See httptools."""
         self._head_bytes = 0
         super().on_message_complete()
+        self._admission.count_arrival(self.loop)
 
     def on_response_complete(self) -> None:
         """See uvicorn."""

@@ -11,7 +11,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from socket import socket
 from types import FrameType
 from typing import Any, Protocol
 
@@ -30,6 +32,7 @@ SWITCH_SECONDS = 0.0005  # how long a busy thread may block the event loop; a te
 # New objects between collections; requests create few cycles, and Python's default of 700 costs some percent.
 GC_THRESHOLD = 20_000
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
+LISTENERS = 8
 HEALTH_SECONDS = 30  # a worker that is unresponsive for this long is replaced
 
 
@@ -85,12 +88,25 @@ def run(app: str) -> None:
         settings.worker_metrics.mkdir(parents=True)
         os.environ[SHARED_FOLDER] = str(settings.worker_metrics)
     log_to_stderr()
-    uvicorn_arguments = uvicorn_options(settings)
-    if settings.workers == 1:
-        uvicorn.run(app, factory=True, **uvicorn_arguments)
-    else:
-        config = uvicorn.Config(app, factory=True, **uvicorn_arguments)
-        Workers(config, [config.bind_socket()]).run()
+    config = uvicorn.Config(app, factory=True, **uvicorn_options(settings))
+    listeners = listeners_of(config.bind_socket())
+    if settings.workers > 1:
+        Workers(config, listeners).run()
+        return
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(listeners)
+    if not server.started:
+        sys.exit("The service could not start: see the log above.")
+
+
+def listeners_of(listener: socket) -> list[socket]:
+    """Return several descriptors of one listening socket, so that a busy event loop accepts more connections.
+
+    libuv accepts one connection per descriptor and iteration of the event loop. Under overload an iteration
+    takes milliseconds, so that new clients and health checks would wait for seconds.
+    """
+    return [listener, *(listener.dup() for _ in range(LISTENERS - 1))]
 
 
 class Workers(Multiprocess):
