@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fivestage.artifact.artifact import Artifact
-from fivestage.artifact.tree_tables import LEAF, Ensemble
+from fivestage.artifact.tree_ensemble import Ensemble
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT, VAR
 from fivestage.contract.contract import Contract, NumberColumn
@@ -101,16 +103,17 @@ def prepare(artifact: Artifact, artifact_folder: Path, rows: Rows, port: int) ->
         UserError: if one cannot be installed.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
-    if not isinstance(artifact.models, Ensemble):
+    trees = artifact.models.trees if isinstance(artifact.models, Ensemble) else None
+    if trees is None:
         raise UserError(
             "The served model is not a tree ensemble, so the other servers cannot get one of the same size."
         )
-    trees = [tree for output in artifact.models.outputs for tree in output.trees]
+    leaves = np.add.reduceat(trees.is_leaf().astype(int), trees.roots)
     given = {
         "rows": rows,
         "kinds": {name: KINDS[column.type] for name, column in artifact.contract.columns.items()},
-        "trees": len(trees),
-        "leaves": max(int((tree.kind == LEAF).sum()) for tree in trees),
+        "trees": len(trees.roots),
+        "leaves": int(leaves.max()),
         "port": port,
         "artifact": str(artifact_folder),
     }

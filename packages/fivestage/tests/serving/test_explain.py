@@ -9,29 +9,40 @@ import pytest
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.shapley import Explainer
-from fivestage.artifact.tree_tables import CATEGORY, LEAF, Tree, UnsupportedError, probes
+from fivestage.artifact.tree_ensemble import Trees, UnsupportedError
 from fivestage.common.columns import Floats
 from tests.serving.conftest import Running, Traffic
-from tests.serving.test_trees import ensemble, trained
+from tests.serving.test_trees import ensemble, rows_for, trained
 
 
-def expected(tree: Tree, row: Floats, held: frozenset[int], at: int = 0) -> float:
+def trees_of(fitted: object) -> Trees:
+    trees = ensemble(fitted).trees
+    assert trees is not None
+    return trees
+
+
+def expected(trees: Trees, row: Floats, held: frozenset[int], at: int) -> float:
     """The mean of a tree over the training rows, with some features held."""
-    if tree.kind[at] == LEAF:
-        return float(tree.value[at])
-    left, right = int(tree.left[at]), int(tree.right[at])
-    feature = int(tree.feature[at])
+    left = int(trees.left[at])
+    if left == at:
+        return float(trees.value[at])
+    feature = int(trees.feature[at])
     if feature in held:
         value = row[feature]
-        goes = value in tree.matched[at] if tree.kind[at] == CATEGORY else value <= tree.threshold[at]
         if np.isnan(value):
-            goes = tree.missing_left[at]
-        return expected(tree, row, held, left if goes else right)
-    share = tree.cover[left] / tree.cover[at]
-    return float(share * expected(tree, row, held, left) + (1 - share) * expected(tree, row, held, right))
+            goes = trees.missing_left[at]
+        elif trees.category[at]:
+            goes = int(value) in np.flatnonzero(trees.matched[int(trees.threshold[at])])
+        else:
+            goes = value <= trees.threshold[at]
+        return expected(trees, row, held, left + (not goes))
+    share = trees.cover[left] / trees.cover[at]
+    return float(
+        share * expected(trees, row, held, left) + (1 - share) * expected(trees, row, held, left + 1)
+    )
 
 
-def by_definition(trees: list[Tree], row: Floats) -> list[float]:
+def by_definition(trees: Trees, row: Floats) -> list[float]:
     features, found = len(row), []
     for feature in range(features):
         others, total = [other for other in range(features) if other != feature], 0.0
@@ -39,29 +50,26 @@ def by_definition(trees: list[Tree], row: Floats) -> list[float]:
             weight = math.factorial(size) * math.factorial(features - 1 - size) / math.factorial(features)
             for chosen in combinations(others, size):
                 held = frozenset(chosen)
-                for tree in trees:
-                    total += weight * (expected(tree, row, held | {feature}) - expected(tree, row, held))
+                for root in trees.roots.tolist():
+                    gained = expected(trees, row, held | {feature}, root) - expected(trees, row, held, root)
+                    total += weight * gained
         found.append(total)
     return found
 
 
 def test_contributions_are_shapley_values() -> None:
-    model = ensemble(trained(15))
-    (output,) = model.outputs
-    trees, base = output.trees, output.base
-    explainer = Explainer(output, model.features)
-    average = sum(expected(tree, np.zeros(6), frozenset()) for tree in trees)
-    assert explainer.base == pytest.approx(base + average)
-    rows = probes(model, 6)
-    for row in rows:
+    fitted = trained(15)
+    trees, explainer = trees_of(fitted), Explainer(trees_of(fitted), 0, 6)
+    average = sum(expected(trees, np.zeros(6), frozenset(), root) for root in trees.roots.tolist())
+    assert explainer.base == pytest.approx(trees.bases[0] + average)
+    for row in rows_for(fitted, 6):
         assert np.allclose(explainer.contributions(row), by_definition(trees, row), rtol=0, atol=1e-9)
 
 
 def test_contributions_sum_to_the_margin() -> None:
-    trees = trained(31)
-    model = ensemble(trees)
-    explainer, rows = Explainer(model.outputs[0], model.features), probes(model, 200)
-    margins = trees.decision_function(rows)
+    fitted = trained(31)
+    explainer, rows = Explainer(trees_of(fitted), 0, 6), rows_for(fitted, 200)
+    margins = fitted.decision_function(rows)
     found = [explainer.base + explainer.contributions(row).sum() for row in rows]
     assert np.allclose(found, margins, rtol=0, atol=1e-9)
 
@@ -89,8 +97,6 @@ def test_what_cannot_be_explained_is_refused(live: Running, traffic: Traffic) ->
 
 
 def test_a_model_without_counts_says_so() -> None:
-    model = ensemble(trained(7))
-    (output,) = model.outputs
-    bare = [replace(tree, cover=np.full(len(tree.kind), np.nan)) for tree in output.trees]
+    trees = trees_of(trained(7))
     with pytest.raises(UnsupportedError, match="counts"):
-        Explainer(replace(output, trees=bare), model.features)
+        Explainer(replace(trees, cover=np.full(len(trees.cover), np.nan)), 0, 6)

@@ -140,7 +140,7 @@ def test_the_history_survives_a_reload(
     assert np.allclose(found, offline(other_artifact, traffic), rtol=0, atol=1e-9)
 
 
-FILES = ["model.treelite", "trees.npz", "history.npz", "parity.npz", "manifest.json"]
+FILES = ["model.npz", "history.npz", "parity.npz", "manifest.json"]
 
 
 @pytest.mark.parametrize("harm", [*FILES, "parity", "smoke", "folder"])

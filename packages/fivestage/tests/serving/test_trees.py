@@ -1,7 +1,8 @@
-"""The compiled tables answer as treelite and scikit-learn do, on splits, gaps and unseen categories."""
+"""The compiled trees answer as treelite and scikit-learn do, on splits, gaps and unseen categories."""
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from sklearn.ensemble import (
 from fivestage.artifact import scorer
 from fivestage.artifact.calibration import Calibration
 from fivestage.artifact.scorer import Parity, Scorer
-from fivestage.artifact.tree_tables import Ensemble, arrays_of, forest_of, outputs_of, probes
+from fivestage.artifact.tree_ensemble import Ensemble, probes
 from fivestage.artifact.treelite_checkpoint import ensemble_of
+from fivestage.common.columns import Floats
 from fivestage.common.errors import UserError
 
 
@@ -43,13 +45,19 @@ def ensemble(trees: object) -> Ensemble:
     return ensemble_of([treelite.sklearn.import_model(trees).serialize_bytes()])
 
 
+def rows_for(trees: object, rows: int = 128) -> Floats:
+    model = ensemble(trees)
+    assert model.trees is not None
+    return probes(model.trees, model.features, rows)
+
+
 def scorer_of(trees: object) -> Scorer:
     return Scorer(ensemble(trees), Calibration())
 
 
 def test_one_row_and_a_table_get_the_same_forecast_to_the_last_bit() -> None:
     scorer = scorer_of(trained(31))
-    rows = probes(ensemble(trained(31)), 2000)
+    rows = rows_for(trained(31), 2000)
     assert scorer.forecast(rows).tolist() == [scorer.forecast_one(row) for row in rows.tolist()]
 
 
@@ -58,24 +66,15 @@ def test_a_score_beyond_all_others_has_a_probability() -> None:
     assert [Calibration(1.0).forecast_one(margin) for margin in (-1000.0, 1000.0)] == [0.0, 1.0]
 
 
-@pytest.mark.parametrize("leaves", [2, 7, 31, 32, 33, 64])
+@pytest.mark.parametrize("leaves", [2, 7, 31, 80, 300])
 def test_compiled_trees_answer_as_scikit_learn_does(leaves: int) -> None:
     trees = trained(leaves)
     scorer = scorer_of(trees)
     assert scorer.why_slow == ""
-    rows = probes(ensemble(trees), 2000)
+    rows = rows_for(trees, 2000)
     expected = trees.predict_proba(rows)[:, 1]
     assert np.allclose(scorer.forecast(rows), expected, rtol=0, atol=1e-12)
     assert np.allclose([scorer.forecast_one(row) for row in rows.tolist()], expected, rtol=0, atol=1e-12)
-
-
-def test_trees_too_wide_for_a_mask_run_in_treelite_and_say_so() -> None:
-    trees = trained(80)
-    scorer = scorer_of(trees)
-    assert "leaves" in scorer.why_slow
-    rows = np.random.default_rng(1).integers(0, 4, (50, 6)).astype(float)
-    assert np.allclose(scorer.forecast(rows), trees.predict_proba(rows)[:, 1], rtol=0, atol=1e-12)
-    assert scorer.forecast_one(rows[0].tolist()) == scorer.forecast(rows)[0]
 
 
 def test_models_that_are_no_sum_of_trees_run_in_treelite() -> None:
@@ -92,19 +91,27 @@ def test_models_that_are_no_sum_of_trees_run_in_treelite() -> None:
     )
 
 
-def test_tables_that_disagree_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(models: Ensemble) -> object:
-        forest = forest_of(models)
-        forest.values[0, 0] += 0.001
-        return forest
-
+def test_trees_that_disagree_are_refused() -> None:
     trees = trained(31)
-    rows = probes(ensemble(trees))
+    rows = rows_for(trees)
     parity = Parity(rows, trees.decision_function(rows))
     scorer_of(trees).require_parity(parity)
-    monkeypatch.setattr(scorer, "forest_of", wrong)
+    wrong = ensemble(trees)
+    assert wrong.trees is not None
+    wrong.trees.value[wrong.trees.is_leaf()] += 0.001
     with pytest.raises(UserError, match="scores differ from those of its original model"):
-        scorer_of(trees).require_parity(parity)
+        Scorer(wrong, Calibration()).require_parity(parity)
+
+
+@pytest.mark.parametrize("harm", ["left", "loop", "feature", "threshold", "roots", "ends"])
+def test_arrays_that_would_lead_the_c_code_astray_are_refused(harm: str) -> None:
+    sound = ensemble(trained(31))
+    assert sound.trees is not None
+    values = getattr(sound.trees, "left" if harm == "loop" else harm).copy()
+    place = int(np.flatnonzero(sound.trees.category)[-1]) if len(values) == len(sound.trees.left) else -1
+    values[place] = 0 if harm == "loop" else 10**6
+    with pytest.raises(ValueError, match="not trees"):
+        replace(sound, trees=replace(sound.trees, **{"left" if harm == "loop" else harm: values}))
 
 
 def test_trees_cannot_be_held_against_nothing() -> None:
@@ -117,21 +124,8 @@ def test_without_a_compiler_treelite_answers(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(scorer, "library", lambda _: None)
     slow = scorer_of(trained(31))
     assert slow.why_slow
-    rows = probes(ensemble(trained(31)))
+    rows = rows_for(trained(31))
     assert np.allclose(fast.forecast(rows), slow.forecast(rows), rtol=0, atol=1e-12)
-
-
-def test_trees_come_back_from_their_arrays() -> None:
-    outputs = ensemble(trained(31)).outputs
-    again = outputs_of(arrays_of(outputs))
-    assert [one.base for one in again] == [one.base for one in outputs]
-    trees, back = outputs[0].trees, again[0].trees
-    assert any(tree.matched != (frozenset(),) * len(tree.kind) for tree in trees)
-    assert [tree.matched for tree in back] == [tree.matched for tree in trees]
-    for name in ("kind", "left", "right", "feature", "threshold", "missing_left", "value", "cover"):
-        for tree, other in zip(trees, back, strict=True):
-            assert np.array_equal(getattr(tree, name), getattr(other, name), equal_nan=True)
-    assert outputs_of(arrays_of(())) == ()
 
 
 def test_a_service_starts_without_what_only_the_fallback_needs() -> None:

@@ -34,7 +34,7 @@ from fivestage.artifact.engine import Engine
 from fivestage.artifact.onnx_graphs import OnnxGraphs
 from fivestage.artifact.predictions import numbers_in
 from fivestage.artifact.scorer import Scorer
-from fivestage.artifact.tree_tables import Ensemble, UnsupportedError
+from fivestage.artifact.tree_ensemble import Ensemble, UnsupportedError
 from fivestage.common.columns import Floats
 from fivestage.common.errors import UserError
 from fivestage.data.splits import TemporalSplit

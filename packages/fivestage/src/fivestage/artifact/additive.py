@@ -4,11 +4,10 @@ A pipeline of imputation, scaling, one-hot encoding and a linear model computes 
 for a number, a straight line and a constant for missing; for a text, a constant for each of its values.
 """
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fivestage.common.columns import Floats, Ints
 
@@ -24,6 +23,8 @@ class AdditiveModel:
     tables: Floats  # term of each value of the text features (outputs x values)
     first: Ints  # index of each feature's first value in `tables`, and the end of the last (features + 1)
     usual: Floats  # mean term over the training rows (outputs x features)
+    link: ClassVar = "margin"  # as of the other kinds of model
+    single: ClassVar = False
 
     def contributions(self, rows: Floats, output: int) -> Floats:
         """Return each feature's term of one output's score, rows x features."""
@@ -43,10 +44,6 @@ class AdditiveModel:
             base + self.contributions(rows, output).sum(axis=1) for output, base in enumerate(self.base)
         ]
         return scores[0] if len(scores) == 1 else np.column_stack(scores)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the fields as named arrays."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 class AdditiveExplainer:

@@ -1,12 +1,11 @@
 """The model artifact: the files that are evaluated are, byte for byte, the files that are served.
 
 A folder of data without code or pickles: `manifest.json` (contract, features, encoders, calibration, lineage,
-smoke rows), the model, `parity.npz` (the original model's raw scores of rows that cover every kind of value),
-and `history.npz` (the events known at training). The model is trees (`model.treelite`, a treelite checkpoint,
-and `trees.npz`, the same trees as arrays, which load faster), an additive model (`additive.npz`), or ONNX
-(`model.onnx`).
+smoke rows), `model.npz`, `parity.npz` (the original model's raw scores of rows that cover every kind of
+value), and `history.npz` (the events known at training). The model is trees (checkpoints of treelite, and the
+same trees as arrays, which load faster), an additive model, or ONNX graphs.
 
-A manifest is read only if its digest is the registered one. It may list only these files, and no file may be
+A manifest is read only if its digest is the registered one. It lists exactly these files, and no file may be
 larger than `MAX_BYTES`, compressed or unpacked.
 """
 
@@ -15,8 +14,8 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from fivestage.artifact.additive import AdditiveModel
 from fivestage.artifact.calibration import CALIBRATIONS, AnyCalibration
 from fivestage.artifact.onnx_graphs import OnnxGraphs
 from fivestage.artifact.scorer import ModelData, Parity, Scorer
-from fivestage.artifact.tree_tables import Ensemble, arrays_of, outputs_of
+from fivestage.artifact.tree_ensemble import Ensemble, Trees
 from fivestage.common.columns import Floats
 from fivestage.common.errors import UserError
 from fivestage.common.files import checksum_of
@@ -36,13 +35,11 @@ from fivestage.contract.contract import Contract, parse_contract
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.features.stores import EventLog, Key, OfflineFeatureStore
 
-FORMAT = 5
-MANIFEST, MODEL = "manifest.json", "model.treelite"
-TREES, ADDITIVE, PARITY, HISTORY = "trees.npz", "additive.npz", "parity.npz", "history.npz"
-MAX_MODELS = 16  # per artifact; a regression forecast needs four, the most so far
+FORMAT = 6
+MANIFEST, MODEL, PARITY, HISTORY = "manifest.json", "model.npz", "parity.npz", "history.npz"
 MAX_BYTES = 4 * 2**30  # per unpacked file; a history of some ten million events takes half of it
 MAX_MANIFEST_BYTES = 64 * 2**20
-_SUFFIXES = {"trees": "treelite", "additive": "", "onnx": "onnx"}  # of the model files, by kind of model
+_FILE = "file "  # name of the array with a checkpoint or a graph, and its number
 
 
 class FormatError(UserError):
@@ -109,11 +106,10 @@ def save_artifact(artifact: Artifact, folder: Path) -> str:
             f"{folder.parent} cannot be written: {error.strerror}. Make it writable or choose another folder."
         ) from error
     try:
-        model_entry, files, tables = _model_files(artifact.models)
-        for name, content in files.items():
-            (scratch / name).write_bytes(content)
-        tables |= {
-            PARITY: {"rows": artifact.parity.rows, "margins": artifact.parity.margins},
+        kind, model_arrays = _model_arrays(artifact.models)
+        tables = {
+            MODEL: model_arrays,
+            PARITY: _arrays(artifact.parity),
             HISTORY: _history_arrays(artifact.history),
         }
         for name, arrays in tables.items():
@@ -131,8 +127,8 @@ def save_artifact(artifact: Artifact, folder: Path) -> str:
             "trained_until": artifact.trained_until,
             "lineage": asdict(artifact.lineage),
             "smoke": [asdict(row) for row in artifact.smoke],
-            "model": model_entry,
-            "checksums": {name: checksum_of(scratch / name) for name in (*files, *tables)},
+            "model": {"kind": kind, "link": artifact.models.link, "single": artifact.models.single},
+            "checksums": {name: checksum_of(scratch / name) for name in tables},
         }
         (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         scratch.chmod(0o755)
@@ -171,8 +167,7 @@ def load_artifact(folder: Path, digest: str = "") -> Artifact:
             raise FormatError(
                 f"{folder} has artifact format {manifest['format']}; this code reads {FORMAT}. Train again."
             )
-        names = _model_file_names(manifest)
-        for name, checksum in manifest["checksums"].items():
+        for name, checksum in _checksums(manifest).items():
             if checksum_of(_bounded(folder / name)) != checksum:
                 raise UserError(
                     f"{folder / name} is not the file that was registered (its checksum differs)."
@@ -188,7 +183,7 @@ def load_artifact(folder: Path, digest: str = "") -> Artifact:
             as_of=manifest["as_of"],
             trained_until=manifest["trained_until"],
             lineage=Lineage(**manifest["lineage"]),
-            models=_model(folder, manifest["model"], names, len(manifest["features"])),
+            models=_model(manifest["model"], _read(folder / MODEL), len(manifest["features"])),
             parity=Parity(**_read(folder / PARITY)),
             history=_history_from(_read(folder / HISTORY)),
             smoke=tuple(SmokeRow(smoke["row"], tuple(smoke["forecast"])) for smoke in manifest["smoke"]),
@@ -204,46 +199,44 @@ def artifact_digest(folder: Path) -> str:
     return checksum_of(folder / MANIFEST)
 
 
-def _model_files(
-    model: ModelData,
-) -> tuple[dict[str, Any], dict[str, bytes], dict[str, dict[str, NDArray[Any]]]]:
-    """Return a model's manifest entry, its files, and its arrays by file name."""
+def _checksums(manifest: Mapping[str, Any]) -> dict[str, str]:
+    checksums: dict[str, str] = manifest["checksums"]
+    if set(checksums) != {MODEL, PARITY, HISTORY}:
+        raise ValueError("the manifest does not list the files of an artifact")
+    return checksums
+
+
+def _model_arrays(model: ModelData) -> tuple[str, dict[str, NDArray[Any]]]:
+    """Return a model's kind, and its content as named arrays."""
     match model:
         case AdditiveModel():
-            return {"kind": "additive", "files": 0}, {}, {ADDITIVE: model.arrays()}
+            return "additive", _arrays(model)
         case OnnxGraphs():
-            kind, files, tables = "onnx", model.graphs, {}
+            kind, files, arrays = "onnx", model.graphs, {}
         case Ensemble():
-            kind, files, tables = "trees", model.checkpoints, {TREES: arrays_of(model.outputs)}
-    entry = {"kind": kind, "files": len(files), "link": model.link, "single": model.single}
-    return entry, dict(zip(_file_names(kind, len(files)), files, strict=True)), tables
+            kind, files = "trees", model.checkpoints
+            arrays = {} if model.trees is None else _arrays(model.trees)
+    stored = {f"{_FILE}{i}": np.frombuffer(content, dtype=np.uint8) for i, content in enumerate(files)}
+    return kind, arrays | stored
 
 
-def _model_file_names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the files of a manifest's model, after checking that the manifest lists exactly these."""
-    kind, files = manifest["model"]["kind"], manifest["model"]["files"]
-    if kind not in _SUFFIXES or not isinstance(files, int) or not 0 <= files <= MAX_MODELS:
-        raise ValueError("the manifest describes an unknown kind of model")
-    tables = {"additive": (ADDITIVE,), "trees": (TREES,), "onnx": ()}[kind]
-    names = (*_file_names(kind, files), *tables)
-    if set(manifest["checksums"]) != {*names, PARITY, HISTORY}:
-        raise ValueError("the manifest does not list the files of its model")
-    return names
+def _model(entry: Mapping[str, Any], arrays: dict[str, NDArray[Any]], features: int) -> ModelData:
+    """Restore what `_model_arrays` has returned."""
+    names = [name for name in arrays if name.startswith(_FILE)]
+    files = tuple(arrays.pop(name).tobytes() for name in names)
+    match entry["kind"]:
+        case "additive":
+            return AdditiveModel(**arrays)
+        case "onnx":
+            return OnnxGraphs(files, features, entry["link"], entry["single"])
+        case "trees":
+            trees = Trees(**arrays) if arrays else None
+            return Ensemble(files, trees, features, entry["link"], entry["single"])
+    raise ValueError("the manifest describes an unknown kind of model")
 
 
-def _file_names(kind: str, files: int) -> tuple[str, ...]:
-    """Return one file name per model: `model.onnx`, `model-1.onnx`, ..."""
-    return tuple(f"model{f'-{number}' if number else ''}.{_SUFFIXES[kind]}" for number in range(files))
-
-
-def _model(folder: Path, entry: Mapping[str, Any], names: Sequence[str], features: int) -> ModelData:
-    if entry["kind"] == "additive":
-        return AdditiveModel(**_read(folder / ADDITIVE))
-    files = tuple((folder / name).read_bytes() for name in names[: entry["files"]])
-    link, single = entry["link"], entry["single"]
-    if entry["kind"] == "onnx":
-        return OnnxGraphs(files, features, link, single)
-    return Ensemble(files, outputs_of(_read(folder / TREES)), features, link, single)
+def _arrays(record: AdditiveModel | Trees | Parity) -> dict[str, NDArray[Any]]:
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def _bounded(path: Path, limit: int = MAX_BYTES) -> Path:
@@ -266,9 +259,8 @@ def _history_arrays(history: OfflineFeatureStore) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     for name, log in history.logs.items():
         arrays[f"{name}|keys"] = np.frombuffer(json.dumps(log.keys).encode(), dtype=np.uint8)
-        arrays[f"{name}|starts"] = log.starts
-        arrays[f"{name}|times"] = log.times
-        arrays[f"{name}|{'tally' if log.additive else 'reading'}"] = log.values
+        arrays[f"{name}|additive"] = np.array(log.additive)
+        arrays |= {f"{name}|{part}": getattr(log, part) for part in ("starts", "times", "values")}
     return arrays
 
 
@@ -276,13 +268,12 @@ def _history_from(arrays: Mapping[str, NDArray[Any]]) -> OfflineFeatureStore:
     """Restore what `_history_arrays` has saved."""
     logs = {}
     for name in dict.fromkeys(array.split("|")[0] for array in arrays):
-        additive = f"{name}|tally" in arrays
+        additive, starts, times, values = (
+            arrays[f"{name}|{part}"] for part in ("additive", "starts", "times", "values")
+        )
         keys: list[Key] = [
             tuple(key) if isinstance(key, list) else key
             for key in json.loads(arrays[f"{name}|keys"].tobytes())
         ]
-        values = arrays[f"{name}|tally" if additive else f"{name}|reading"]
-        logs[name] = EventLog(
-            additive, tuple(keys), arrays[f"{name}|starts"], arrays[f"{name}|times"], values
-        )
+        logs[name] = EventLog(bool(additive), tuple(keys), starts, times, values)
     return OfflineFeatureStore(logs)

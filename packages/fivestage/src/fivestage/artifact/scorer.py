@@ -1,6 +1,6 @@
 """Scores rows of encoded features with any kind of model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +8,10 @@ import numpy as np
 
 from fivestage.artifact.additive import AdditiveExplainer, AdditiveModel
 from fivestage.artifact.calibration import AnyCalibration
-from fivestage.artifact.compiled_trees import SOURCE, CompiledForest
+from fivestage.artifact.compiled_trees import SOURCE, CompiledTrees
 from fivestage.artifact.onnx_graphs import OnnxGraphs, OnnxScorer
 from fivestage.artifact.shapley import Explainer
-from fivestage.artifact.tree_tables import Ensemble, UnsupportedError, forest_of
+from fivestage.artifact.tree_ensemble import Ensemble, UnsupportedError
 from fivestage.common.columns import Floats
 from fivestage.common.errors import UserError
 from fivestage.common.native import library
@@ -50,15 +50,13 @@ class Scorer:
     def __init__(self, model: ModelData, calibration: AnyCalibration) -> None:
         self._calibration, self._model = calibration, model
         self._backend, self.why_slow = _backend(model)  # why trees are not compiled; empty when they are
-        self._probabilities = not isinstance(model, AdditiveModel) and model.link == "probability"
-        self._single = not isinstance(model, AdditiveModel) and model.single
+        self._probabilities, self._single = model.link == "probability", model.single
         self._regression = calibration.task == "regression"
-        all_scores = isinstance(model, Ensemble) and len(model.outputs) == REGRESSION_SCORES
-        is_plain = not (self._probabilities or self._single or (self._regression and not all_scores))
         # One row of plain trees is scored without any numpy.
-        self._margin = (
-            self._backend.margin if is_plain and isinstance(self._backend, CompiledForest) else None
-        )
+        self._margin: Callable[[Sequence[float]], Any] | None = None
+        if isinstance(self._backend, CompiledTrees) and not (self._probabilities or self._single):
+            all_scores = self._backend.outputs == REGRESSION_SCORES
+            self._margin = self._backend.margin if all_scores or not self._regression else None
 
     @property
     def tolerance(self) -> float:
@@ -95,8 +93,8 @@ class Scorer:
         match self._model:
             case AdditiveModel():
                 return [AdditiveExplainer(self._model, output) for output in range(len(self._model.base))]
-            case Ensemble() if self._model.outputs:
-                return [Explainer(output, self._model.features) for output in self._model.outputs]
+            case Ensemble(trees=trees) if trees is not None:
+                return [Explainer(trees, one, self._model.features) for one in range(len(trees.ends))]
         raise UnsupportedError("only boosted trees and linear models can be explained exactly")
 
     def require_parity(self, parity: Parity) -> None:
@@ -134,7 +132,7 @@ def regression_scores(scores: Floats) -> Floats:
     return np.column_stack([scores] * REGRESSION_SCORES) if scores.ndim == 1 else scores
 
 
-def _backend(model: ModelData) -> "tuple[CompiledForest | Interpreter | AdditiveModel | OnnxScorer, str]":
+def _backend(model: ModelData) -> "tuple[CompiledTrees | Interpreter | AdditiveModel | OnnxScorer, str]":
     """Return what scores the model and, if that is treelite's slow interpreter, the reason."""
     match model:
         case AdditiveModel():
@@ -142,12 +140,11 @@ def _backend(model: ModelData) -> "tuple[CompiledForest | Interpreter | Additive
         case OnnxGraphs():
             return OnnxScorer(model), ""
     code = library(SOURCE)
-    try:
-        if code is not None:
-            return CompiledForest(forest_of(model), code), ""
-        why_slow = "the C code could not be compiled here"
-    except UnsupportedError as error:
-        why_slow = str(error)
+    if code is not None and model.trees is not None:
+        return CompiledTrees(model.trees, model.features, code), ""
     from fivestage.artifact.treelite_checkpoint import Interpreter
 
+    why_slow = "the C code could not be compiled here"
+    if model.trees is None:
+        why_slow = "they are not plain sums of trees that split at <= or on categories"
     return Interpreter(model.checkpoints), why_slow

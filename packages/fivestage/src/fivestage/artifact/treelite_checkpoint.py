@@ -3,23 +3,25 @@
 A separate module, because importing treelite takes as long as half of a service's start.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import treelite
 
-from fivestage.artifact.tree_tables import NUMBER, Ensemble, Output, Tree
+from fivestage.artifact.tree_ensemble import Ensemble, Trees
 from fivestage.common.columns import Floats
 
-LESS, LESS_OR_EQUAL = 2, 3  # treelite's codes of these comparisons
+LEAF, NUMBER, CATEGORY = 0, 1, 2  # treelite's codes of node types
+LESS, LESS_OR_EQUAL = 2, 3  # and of comparisons
+Field = Callable[[str], Any]  # an array of a tree by name, one entry per node
 
 
 def ensemble_of(checkpoints: Sequence[bytes], link: str = "margin", *, single: bool = False) -> Ensemble:
-    """Load models of the same features; the result has no outputs unless all are plain sums of trees."""
+    """Load models of the same features; the result has no trees unless all are plain sums of trees."""
     models = [treelite.Model.deserialize_bytes(checkpoint) for checkpoint in checkpoints]
-    plain = all(_plain(model) for model in models)
-    outputs = [output for model in models for output in _outputs(model)] if plain else []
-    return Ensemble(tuple(checkpoints), tuple(outputs), models[0].num_feature, link, single)
+    trees = _trees(models) if all(_plain(model) for model in models) else None
+    return Ensemble(tuple(checkpoints), trees, models[0].num_feature, link, single)
 
 
 class Interpreter:
@@ -54,37 +56,54 @@ def _plain(model: treelite.Model) -> bool:
     )
 
 
-def _outputs(model: treelite.Model) -> list[Output]:
-    """Return the outputs of a plain model: one per class of a classifier of several, otherwise one."""
-    header = model.get_header_accessor()
-    trees, classes = [_tree(model, number) for number in range(model.num_tree)], header.get_field("class_id")
-    return [
-        Output([tree for tree, one in zip(trees, classes, strict=True) if one == number], float(base))
-        for number, base in enumerate(header.get_field("base_scores"))
-    ]
+def _trees(models: Sequence[treelite.Model]) -> Trees:
+    """Return the nodes of plain models; a classifier of several classes has an output for each."""
+    fields: list[Field] = []
+    ends, bases = [], []
+    for model in models:
+        header = model.get_header_accessor()
+        classes = header.get_field("class_id")
+        for number, base in enumerate(header.get_field("base_scores")):
+            own = np.flatnonzero(classes == number).tolist()
+            fields += [model.get_tree_accessor(tree).get_field for tree in own]
+            ends.append(len(fields))
+            bases.append(float(base))
+    roots = np.cumsum([0, *(len(field("node_type")) for field in fields)])[:-1]
+    categories: list[Any] = []
+    trees = [_nodes(field, root, categories) for field, root in zip(fields, roots.tolist(), strict=True)]
+    nodes = {name: np.concatenate([tree[name] for tree in trees]) for name in trees[0]}
+    width = 1 + int(max((one.max(initial=0) for one in categories), default=0))
+    matched = np.zeros((len(categories), width), dtype=bool)
+    for row, listed in zip(matched, categories, strict=True):
+        row[listed] = True
+    nodes["threshold"][nodes["category"]] = np.arange(len(matched))
+    return Trees(**nodes, matched=matched, roots=roots, ends=np.array(ends), bases=np.array(bases))
 
 
-def _tree(model: treelite.Model, number: int) -> Tree:
-    field = model.get_tree_accessor(number).get_field
-    kind, listed = field("node_type").astype(np.int64), field("category_list")
-    spans = zip(field("category_list_begin"), field("category_list_end"), strict=True)
-    matched = tuple(frozenset(listed[int(begin) : int(end)].tolist()) for begin, end in spans)
-    left, right = (field(name).astype(np.int64) for name in ("cleft", "cright"))
-    cover = field("data_count").astype(np.float64)
-    if not len(cover):
-        cover = field("sum_hess").astype(np.float64)
+def _nodes(field: Field, root: int, categories: list[Any]) -> dict[str, Any]:
+    """Return a tree's nodes, renumbered so that each split's right child follows its left one.
+
+    Appends to `categories` those that go left, for each split on categories.
+    """
+    kind, split = field("node_type"), field("node_type") != LEAF
+    place = np.zeros(len(kind), dtype=np.int64)
+    place[field("cleft")[split]] = 1 + 2 * np.arange(split.sum())
+    place[field("cright")[split]] = 2 + 2 * np.arange(split.sum())
+    order = np.argsort(place)
+    begin, end, listed = (field(f"category_list{part}") for part in ("_begin", "_end", ""))
+    categories += [listed[int(begin[at]) : int(end[at])] for at in order[kind[order] == CATEGORY]]
     threshold = field("threshold")
     if np.any(field("cmp") == LESS):  # in single precision, x < t is x <= the number just below t
         before = np.nextafter(threshold.astype(np.float32), np.float32(-np.inf))
         threshold = np.where(field("cmp") == LESS, before, threshold)
-    return Tree(
-        kind=kind,
-        left=left,
-        right=right,
-        feature=field("split_index").astype(np.int64),
-        threshold=threshold.astype(np.float64),
-        missing_left=field("default_left").astype(bool),
-        value=field("leaf_value").astype(np.float64),
-        cover=cover if len(cover) else np.full(len(kind), np.nan),
-        matched=matched or (frozenset(),) * len(kind),
-    )
+    cover = field("data_count") if len(field("data_count")) else field("sum_hess")
+    nodes = {
+        "feature": np.where(split, field("split_index"), 0).astype(np.int64),
+        "threshold": np.where(split, threshold, np.inf).astype(np.float64),
+        "category": kind == CATEGORY,
+        "missing_left": field("default_left").astype(bool),
+        "left": root + np.where(split, place[field("cleft")], place),
+        "value": field("leaf_value").astype(np.float64),
+        "cover": (cover if len(cover) else np.full(len(kind), np.nan)).astype(np.float64),
+    }
+    return {name: values[order] for name, values in nodes.items()}

@@ -1,52 +1,63 @@
-/* Margins of boosted trees from the tables of tree_tables.py: for each row, ANDs one table row per feature. */
+/* Margins of boosted trees: walks the nodes of eight trees at a time, so that no load waits for another. */
 
-#include <math.h>
 #include <stdint.h>
+#include <string.h>
+
+#define LANES 8
 
 typedef struct {
-    int64_t features, trees, leaves, outputs;
-    const int64_t *first;      /* index of the first table row of each feature, and the end of the last */
-    const uint8_t *category;   /* per feature, whether it is categorical */
-    const double *thresholds;  /* per table row; ascending within a feature */
-    const void *alive;         /* table rows x trees: masks of the leaves still reachable, 32 or 64 bits */
-    const double *values;      /* trees x leaves */
-    const int64_t *ends;       /* per output, the end of its trees */
-    const double *bases;       /* per output */
-} Forest;
+    double threshold;
+    uint32_t split; /* twice the column, plus 1 if missing values go right */
+    int32_t left;   /* the right child follows; a leaf is its own left child, and its threshold is infinite */
+} Node;
 
-static int64_t place(const Forest *forest, int64_t feature, double value) {
-    int64_t low = forest->first[feature], end = forest->first[feature + 1];
-    if (isnan(value)) return end - 1;
-    int64_t high = end - 2; /* the row for values above all thresholds, or for any other category */
-    if (forest->category[feature])
-        return value >= 0 && value < (double)(high - low) ? low + (int64_t)value : high;
-    while (low < high) {
-        int64_t middle = (low + high) / 2;
-        if (forest->thresholds[middle] < value) low = middle + 1; else high = middle;
+typedef struct {
+    int64_t features, trees, outputs, categories, category_splits; /* trees: padded to a multiple of LANES */
+    const Node *nodes;
+    const double *values;         /* per node */
+    const int64_t *split_feature; /* per category split */
+    const uint8_t *matched;       /* category splits x categories: those that go left */
+    const int64_t *roots;         /* per tree, the deepest tree first */
+    const int64_t *depths;
+    const int64_t *numbers;       /* the place of each tree in the sums */
+    const int64_t *ends;          /* per output, the end of its trees */
+    const double *bases;          /* per output */
+    double *columns;              /* of a row: its features, and for each category split 0 for left, 1 for right */
+    double *leaves;               /* one per tree */
+} Trees;
+
+static void fill(const Trees *trees, const double *row) {
+    memcpy(trees->columns, row, (size_t)trees->features * sizeof *row);
+    const uint8_t *matched = trees->matched;
+    for (int64_t split = 0; split < trees->category_splits; split++, matched += trees->categories) {
+        const double value = row[trees->split_feature[split]];
+        const int known = value >= 0 && value < (double)trees->categories;
+        trees->columns[trees->features + split] = value != value ? value : !(known && matched[(int64_t)value]);
     }
-    return low;
 }
 
-#define MARGINS(name, mask, lowest)                                                                       \
-    void name(const Forest *forest, const double *rows, int64_t count, mask *scratch, double *out) {      \
-        const int64_t trees = forest->trees;                                                               \
-        const mask *alive = forest->alive;                                                                 \
-        for (int64_t row = 0; row < count; row++, rows += forest->features) {                              \
-            const mask *one = alive + place(forest, 0, rows[0]) * trees;                                   \
-            for (int64_t tree = 0; tree < trees; tree++) scratch[tree] = one[tree];                        \
-            for (int64_t feature = 1; feature < forest->features; feature++) {                             \
-                one = alive + place(forest, feature, rows[feature]) * trees;                               \
-                for (int64_t tree = 0; tree < trees; tree++) scratch[tree] &= one[tree];                   \
-            }                                                                                              \
-            for (int64_t output = 0, tree = 0; output < forest->outputs; output++) {                       \
-                const int64_t end = forest->ends[output];                                                  \
-                double sum = forest->bases[output];                                                        \
-                for (; tree < end; tree++)                                                                 \
-                    sum += forest->values[tree * forest->leaves + lowest(scratch[tree])];                  \
-                *out++ = sum;                                                                              \
-            }                                                                                              \
-        }                                                                                                  \
+void margins(const Trees *trees, const double *row, int64_t count, double *out) {
+    const Node *nodes = trees->nodes;
+    const double *columns = trees->columns;
+    for (; count--; row += trees->features) {
+        fill(trees, row);
+        for (int64_t first = 0; first < trees->trees; first += LANES) {
+            int64_t at[LANES];
+            for (int lane = 0; lane < LANES; lane++) at[lane] = trees->roots[first + lane];
+            for (int64_t depth = trees->depths[first]; depth; depth--)
+                for (int lane = 0; lane < LANES; lane++) {
+                    const Node node = nodes[at[lane]];
+                    const double value = columns[node.split >> 1];
+                    /* No branches: the processor could not predict them. */
+                    at[lane] = node.left + ((value > node.threshold) | ((value != value) & node.split & 1));
+                }
+            for (int lane = 0; lane < LANES; lane++)
+                trees->leaves[trees->numbers[first + lane]] = trees->values[at[lane]];
+        }
+        for (int64_t output = 0, tree = 0; output < trees->outputs; output++) {
+            double sum = trees->bases[output];
+            for (; tree < trees->ends[output]; tree++) sum += trees->leaves[tree];
+            *out++ = sum;
+        }
     }
-
-MARGINS(margins32, uint32_t, __builtin_ctz)
-MARGINS(margins64, uint64_t, __builtin_ctzll)
+}

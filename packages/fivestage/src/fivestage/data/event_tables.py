@@ -1,7 +1,8 @@
 """Validate cleaned tables: valid rows and events, and a report of quarantined rows."""
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract, Event
-from fivestage.data.validation import Validated, summary, validate, write_quarantine
+from fivestage.data.validation import validate, write_quarantine
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.features.offline import build_features
 from fivestage.features.problem import Tables
@@ -64,6 +65,48 @@ class QuarantineReport:
     reasons: dict[str, int]
 
 
+@dataclass
+class Quarantine:
+    """Writes quarantined rows to CSV files in a folder, and counts them over all tables and parts."""
+
+    folder: Path
+    lost: Counter[str] = field(default_factory=Counter)
+    total: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, reports: Mapping[str, QuarantineReport], part: str = "") -> None:
+        """Write the rows of each table, even if there are none, and count them.
+
+        Raises:
+            UserError: when a file cannot be written.
+        """
+        for name, report in reports.items():
+            write_quarantine(report.rows, self.folder / part / f"{name}.csv")
+            self.lost[name] += report.lost
+            self.total[name] += report.total
+            self.reasons.update(report.reasons)
+
+    def check(self) -> None:
+        """Require that few rows are lost.
+
+        Raises:
+            UserError: when too many rows of a table are lost.
+        """
+        for name, total in self.total.items():
+            if (lost := self.lost[name]) > MAX_SHARE * total:
+                source = "the raw tables" if name == RAW else name
+                raise UserError(
+                    f"{source}: {lost:,} of {total:,} rows ({lost / total:.1%}) are in quarantine, more than "
+                    f"{MAX_SHARE:.0%}. {self.folder / name}.csv lists them with reasons: fix them, or the "
+                    "ranges in problem.yaml."
+                )
+
+    def ingested(self, data: str, quality: Mapping[str, float]) -> IngestReport:
+        """The counts over all tables, for data with this SHA-256."""
+        rows = {DECISIONS if name == RAW else name: n for name, n in self.total.items() if name != ROWS}
+        return IngestReport(data, rows, dict(self.reasons), dict(quality))
+
+
 def known_at(event: Event, frame: pd.DataFrame) -> NDArray[np.int64]:
     """When each event became known according to the contract, in epoch seconds."""
     known: NDArray[np.int64] = event.known_at({event.known: frame[event.known].to_numpy(dtype=np.int64)})
@@ -101,63 +144,37 @@ def ingest_tables(
     checked = validate_tables(
         {ROWS: tables.rows} | {kind: tables.events[kind] for kind in contract.events}, contract
     )
-    reports = {RAW: raw_quarantine(tables)} | {
-        name: quarantine_report(name, one) for name, one in checked.items()
-    }
-    write_quarantine_reports(reports, quarantine)
-    for name, report in reports.items():
-        check_lost(name, report.lost, report.total, quarantine)
-    raw_rows = {DECISIONS: reports[RAW].total} | {kind: reports[kind].total for kind in contract.events}
-    reasons = {reason: rows for report in reports.values() for reason, rows in report.reasons.items()}
-    events = EventTables({kind: checked[kind].good for kind in contract.events}, tables.reference)
-    return checked[ROWS].good, events, IngestReport(data, raw_rows, reasons, tables.quality)
+    quarantined = Quarantine(quarantine)
+    quarantined.add({RAW: rejected_rows(tables)} | {name: report for name, (_, report) in checked.items()})
+    quarantined.check()
+    events = EventTables({kind: checked[kind][0] for kind in contract.events}, tables.reference)
+    return checked[ROWS][0], events, quarantined.ingested(data, tables.quality)
 
 
-def validate_tables(frames: Mapping[str, pd.DataFrame], contract: Contract) -> dict[str, Validated]:
-    """Split each table of rows or events into valid and quarantined rows."""
+def validate_tables(
+    frames: Mapping[str, pd.DataFrame], contract: Contract
+) -> dict[str, tuple[pd.DataFrame, QuarantineReport]]:
+    """Split each table of rows or events into valid rows, and a report of the others."""
     carried = ("decision_at", contract.label.name, "known_at")
     validated = {}
     for name, frame in frames.items():
         source = f"problem/dataset.py: {name}"
         if name == ROWS:
             columns, identity = contract.columns, contract.identity
-            validated[name] = validate(frame, columns, identity, source, carried, contract.rules)
+            checked = validate(frame, columns, identity, source, carried, contract.rules)
         else:
             event = contract.events[name]
-            validated[name] = validate(frame, event.columns, event.identity, source)
+            checked = validate(frame, event.columns, event.identity, source)
+        lost = checked.quarantined
+        reasons = {f"{name}: {reason}": rows for reason, rows in checked.reasons().items()}
+        validated[name] = checked.good, QuarantineReport(lost, len(lost), len(frame), reasons)
     return validated
 
 
-def raw_quarantine(tables: Tables) -> QuarantineReport:
-    """The quarantine report of rows and values that cleaning rejected."""
+def rejected_rows(tables: Tables) -> QuarantineReport:
+    """The report of rows and values that cleaning rejected."""
     rejected = tables.rejected
     lost = int((~rejected["kept"].astype(bool)).sum())
     reasons = (rejected["table"].astype(str) + ": " + rejected["reason"].astype(str)).value_counts()
     counts = {str(reason): int(rows) for reason, rows in reasons.items()}
     return QuarantineReport(rejected, lost, len(tables.rows) + lost, counts)
-
-
-def quarantine_report(name: str, checked: Validated) -> QuarantineReport:
-    """The quarantine report of a table's rows that violate the contract."""
-    counts = summary(checked.failures)
-    checks = zip(counts["column"], counts["check"], counts["rows"], strict=True)
-    reasons = {f"{name}: {column} {check}": int(rows) for column, check, rows in checks}
-    rows = checked.quarantined
-    return QuarantineReport(rows, len(rows), len(checked.good) + len(rows), reasons)
-
-
-def write_quarantine_reports(reports: Mapping[str, QuarantineReport], quarantine: Path) -> None:
-    """Write the quarantined rows, one CSV per table, even if there are none."""
-    for name, report in reports.items():
-        write_quarantine(report.rows, quarantine / f"{name}.csv")
-
-
-def check_lost(name: str, lost: int, total: int, quarantine: Path) -> None:
-    """Raise if too many rows of a table are lost."""
-    if lost > MAX_SHARE * total:
-        source = "the raw tables" if name == RAW else name
-        raise UserError(
-            f"{source}: {lost:,} of {total:,} rows ({lost / total:.1%}) are in quarantine, more than "
-            f"{MAX_SHARE:.0%}. {quarantine / name}.csv lists them with reasons: fix them, or the ranges in "
-            "problem.yaml."
-        )

@@ -6,7 +6,7 @@ and of the one before. Parts and periods are independent tasks, which `fivestage
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,14 @@ from fivestage.common.parallel import mapped
 from fivestage.common.settings import WAREHOUSE
 from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import (
-    DECISIONS,
     RAW,
     ROWS,
     IngestReport,
+    Quarantine,
     QuarantineReport,
-    check_lost,
     known_at,
-    quarantine_report,
-    raw_quarantine,
+    rejected_rows,
     validate_tables,
-    write_quarantine_reports,
 )
 from fivestage.data.partitions import Partitions
 from fivestage.features.definitions import Reference
@@ -36,28 +33,6 @@ from fivestage.features.problem import Problem
 FEATURES = "features"
 CLEANED = "cleaned"  # tables that are not validated yet
 Span = tuple[int, int]  # first and last of consecutive periods
-
-
-@dataclass
-class _QuarantineCounts:
-    """Counts over all quarantine reports so far."""
-
-    quarantine: Path
-    lost: Counter[str] = field(default_factory=Counter)
-    total: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def add(self, reports: Mapping[str, QuarantineReport], folder: str) -> None:
-        write_quarantine_reports(reports, self.quarantine / folder)
-        for name, report in reports.items():
-            self.lost[name] += report.lost
-            self.total[name] += report.total
-            self.reasons.update(report.reasons)
-
-    def check(self) -> None:
-        for name in self.total:
-            check_lost(name, self.lost[name], self.total[name], self.quarantine)
 
 
 @dataclass(frozen=True)
@@ -98,17 +73,17 @@ class Stored:
         """
         contract, parts, place = problem.contract, problem.parts(), place or f"{WAREHOUSE}/{data[:12]}"
         period_seconds = max(problem.features.lookback_seconds, DAY)  # features look back one period at most
-        frames, quarantined = Partitions(place, period_seconds), _QuarantineCounts(quarantine)
+        frames, quarantined = Partitions(place, period_seconds), Quarantine(quarantine)
         for name in (CLEANED, ROWS, FEATURES, *contract.events):
             frames.clear(name)
         reference: dict[str, dict[str, Any]] = {}
+        quality: Counter[str] = Counter()
         by_period: Counter[int] = Counter()
         clean = partial(_clean, frames=frames, problem=problem)
-        for part, (report, static, counts, rows) in zip(
-            parts, mapped(clean, list(enumerate(parts))), strict=True
-        ):
+        cleaned = mapped(clean, list(enumerate(parts)))
+        for part, (report, static, counts, rows) in zip(parts, cleaned, strict=True):
             quarantined.add({RAW: report}, Path(part).name)
-            quarantined.counts.update(counts)
+            quality.update(counts)
             by_period.update(rows)
             for name, values in static.items():
                 reference.setdefault(name, {}).update(values)
@@ -121,15 +96,7 @@ class Stored:
             by_day.update(days)
         quarantined.check()
         frames.clear(CLEANED)
-        total = quarantined.total
-        raw_rows = {DECISIONS: total[RAW]} | {kind: total[kind] for kind in contract.events}
-        return cls(
-            place,
-            period_seconds,
-            IngestReport(data, raw_rows, dict(quarantined.reasons), dict(quarantined.counts)),
-            reference,
-            dict(by_day),
-        )
+        return cls(place, period_seconds, quarantined.ingested(data, quality), reference, dict(by_day))
 
     def featurise(self, problem: Problem, sets: Sequence[str] | None = None) -> int:
         """Compute and store the features of all rows, in the order of the rows, span by span.
@@ -183,7 +150,7 @@ def _clean(
     for table, frame in {ROWS: tables.rows, **tables.events}.items():
         largest |= frames.spread(f"{CLEANED}/{table}", frame, at[table], f"{number:06}")
     counts = {name: int(value) for name, value in tables.quality.items() if value % 1 == 0}
-    return raw_quarantine(tables), tables.reference, counts, largest
+    return rejected_rows(tables), tables.reference, counts, largest
 
 
 def _validate(
@@ -197,14 +164,14 @@ def _validate(
         {name: frame.sort_values(order[name]) for name, frame in cleaned.items() if len(frame)}, contract
     )
     days: Counter[int] = Counter()
-    for name, one in checked.items():
+    for name, (good, _) in checked.items():
         if name == ROWS:
-            at = one.good["decision_at"].to_numpy()
+            at = good["decision_at"].to_numpy()
             days = Counter((at // DAY).tolist())
         else:
-            at = known_at(contract.events[name], one.good)
-        frames.spread(name, one.good, at, "whole")
-    return {name: quarantine_report(name, one) for name, one in checked.items()}, days
+            at = known_at(contract.events[name], good)
+        frames.spread(name, good, at, "whole")
+    return {name: report for name, (_, report) in checked.items()}, days
 
 
 def _featurise(span: Span, stored: Stored, problem: Problem, sets: Sequence[str] | None) -> int:

@@ -1,17 +1,18 @@
 """Validate tables against the contract, and quarantine the rows that violate it."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-import pandera.pandas as pa
 
 from fivestage.common.errors import UserError, require_columns
 from fivestage.common.files import write_whole
 from fivestage.contract.contract import CategoryColumn, Column, ColumnRule, TimestampColumn, epoch, iso
 
 TIME_COLUMNS = ("decision_at", "known_at")  # further columns of rows, in epoch seconds
+ZONED = r"(?:Z|[+-]\d\d:?\d\d)$"  # the time zone at the end of an ISO 8601 text
 
 
 @dataclass(frozen=True)
@@ -29,31 +30,10 @@ class Validated:
     quarantined: pd.DataFrame
     failures: pd.DataFrame
 
-
-def frame_schema(columns: Mapping[str, Column]) -> pa.DataFrameSchema:
-    """The pandera schema; numbers and timestamps are floats, so that missing values have the right type."""
-    return pa.DataFrameSchema(
-        {name: _schema_column(column) for name, column in columns.items()}, strict=True, ordered=True
-    )
-
-
-def _schema_column(column: Column) -> pa.Column:
-    if isinstance(column, CategoryColumn):
-        longest = pa.Check.str_length(1, column.max_length, error=f"not 1 to {column.max_length} characters")
-        listed = pa.Check.isin(column.values, error=f"not one of {', '.join(column.values)}")
-        return pa.Column("str", listed if column.values else longest, nullable=column.nullable)
-    if isinstance(column, TimestampColumn):
-        low, high = epoch(column.min), epoch(column.max)
-        within = pa.Check.in_range(low, high, error=f"outside {iso(low)} to {iso(high)}")
-        return pa.Column("float64", within, nullable=column.nullable)
-    within = pa.Check.in_range(column.min, column.max, error=f"outside {column.min:g} to {column.max:g}")
-    whole = pa.Check(_is_whole, error="not a whole number")
-    checks = [within, whole] if column.type == "integer" else [within]
-    return pa.Column("float64", checks, nullable=column.nullable)
-
-
-def _is_whole(values: pd.Series) -> pd.Series:
-    return values % 1 == 0
+    def reasons(self) -> dict[str, int]:
+        """Number of rows that fail each check, most frequent first."""
+        checks = self.failures["column"] + " " + self.failures["check"]
+        return {str(check): int(rows) for check, rows in checks.value_counts().items()}
 
 
 def validate(
@@ -67,7 +47,7 @@ def validate(
     """Split a table into valid rows and rows that violate the contract; every check runs on every row.
 
     Args:
-        frame: the rows to validate.
+        frame: the rows to validate; times are epoch seconds, or ISO 8601 texts with a time zone.
         columns: the contract's columns.
         identity: columns that identify a row; of valid rows with the same values, the first is kept. Without
             such columns, all are kept.
@@ -80,32 +60,32 @@ def validate(
     """
     _match_columns(frame.columns, columns, carried, source)
     given = frame.reset_index(drop=True)
-    times = [name for name, column in columns.items() if isinstance(column, TimestampColumn)]
     typed = pd.DataFrame({name: _typed(given[name], column) for name, column in columns.items()})
-    failures = pd.concat(
-        [
-            _unreadable(given, typed, columns),
-            _invalid(given, typed, columns),
-            _violations(given, typed, rules),
-        ]
-    )
-    valid = typed.drop(index=pd.Index(failures["row"].unique()))
+    failed: list[tuple[tuple[str, ...], str, pd.Series]] = [  # columns, check, and whether each row fails it
+        *(
+            ((name,), check, rows)
+            for name, column in columns.items()
+            for check, rows in _checks(given[name], typed[name], column)
+        ),
+        *(((rule.left,), f"breaks the rule {rule}", ~rule.holds(dict(typed.items()))) for rule in rules),
+    ]
+    found = [(names, check, given.index[rows]) for names, check, rows in failed if rows.any()]
     if identity:
-        failures = pd.concat([failures, _duplicates(given, valid, identity, times)])
-    failures = failures.sort_values("row", kind="stable", ignore_index=True)
-    of_times = failures["column"].isin(times)
-    failures["value"] = failures["value"].where(~of_times, _as_iso(failures.loc[of_times, "value"]))
-    rows = pd.Index(failures["row"].unique())
-    good = typed.drop(index=rows).astype({name: _dtype(column) for name, column in columns.items()})
-    good = good.join(given[list(carried)])
+        valid = typed.drop(index=_union(rows for _, _, rows in found))
+        found.append((tuple(identity), "the same identity twice", valid.index[valid.duplicated([*identity])]))
+    lost = _union(rows for _, _, rows in found)
+    quarantined = given.loc[lost]
+    for name, column in columns.items():
+        if isinstance(column, TimestampColumn):
+            quarantined[name] = _as_iso(typed.loc[lost, name], quarantined[name])
+    failures = _failures(found, quarantined)
+    for name in set(carried) & set(TIME_COLUMNS):
+        quarantined[name] = _as_iso(quarantined[name], quarantined[name])
     texts = (failures["column"] + " " + failures["value"]).str.rstrip() + ": " + failures["check"]
-    reasons = texts.groupby(failures["row"]).agg("; ".join)
-    quarantined = given.loc[rows]
-    for name in (*times, *carried):
-        if name in times or name in TIME_COLUMNS:
-            quarantined[name] = _as_iso(quarantined[name])
-    quarantined.insert(0, "row", rows)
-    quarantined.insert(1, "reason", reasons)
+    quarantined.insert(0, "row", lost)
+    quarantined.insert(1, "reason", texts.groupby(failures["row"]).agg("; ".join))
+    good = typed.drop(index=lost).astype({name: _dtype(column) for name, column in columns.items()})
+    good = good.join(given[list(carried)])
     return Validated(good.reset_index(drop=True), quarantined.reset_index(drop=True), failures)
 
 
@@ -123,13 +103,19 @@ def _match_columns(
 
 def _typed(values: pd.Series, column: Column) -> pd.Series:
     """Convert a column to normalised texts or to floats; values that are neither become missing."""
-    if not isinstance(column, CategoryColumn):
-        return pd.to_numeric(values, errors="coerce").astype("float64")
-    if not isinstance(values.dtype, pd.StringDtype):
-        values = values.where(values.map(lambda value: isinstance(value, str)))
-    if column.form == "integer":
-        values = values.map({value: _canonical(value, column) for value in values.dropna().unique()})
-    return values.astype("str")
+    if isinstance(column, CategoryColumn):
+        if not isinstance(values.dtype, pd.StringDtype):
+            values = values.where(values.map(lambda value: isinstance(value, str)))
+        if column.form == "integer":
+            values = values.map({value: _canonical(value, column) for value in values.dropna().unique()})
+        return values.astype("str")
+    if isinstance(column, TimestampColumn) and not pd.api.types.is_numeric_dtype(values):
+        texts = values.astype("str")
+        zoned = texts.where(texts.str.contains(ZONED, regex=True, na=False))
+        times = pd.to_datetime(zoned, utc=True, errors="coerce", format="ISO8601")
+        seconds = (times - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)
+        return seconds.astype("float64").fillna(pd.to_numeric(texts, errors="coerce"))
+    return pd.to_numeric(values, errors="coerce").astype("float64")
 
 
 def _canonical(value: str, column: CategoryColumn) -> str | None:
@@ -139,6 +125,32 @@ def _canonical(value: str, column: CategoryColumn) -> str | None:
         return None
 
 
+def _checks(given: pd.Series, typed: pd.Series, column: Column) -> Iterator[tuple[str, pd.Series]]:
+    """The checks of a column, and whether each row fails them."""
+    missing, known = given.isna(), typed.notna()
+    match column:
+        case CategoryColumn():
+            kind = "a text" if column.form == "text" else "a whole number"
+            valid, limits = typed.isin(column.values), f"not one of {', '.join(column.values)}"
+            if not column.values:
+                valid = typed.str.len().between(1, column.max_length)
+                limits = f"not 1 to {column.max_length} characters"
+        case TimestampColumn():
+            kind = "a time in ISO 8601 with a zone, nor in epoch seconds"
+            low, high = epoch(column.min), epoch(column.max)
+            valid, limits = typed.between(low, high), f"outside {iso(low)} to {iso(high)}"
+        case _:
+            kind = "a number"
+            valid = typed.between(column.min, column.max)
+            limits = f"outside {column.min:g} to {column.max:g}"
+    yield f"not {kind}", ~known & ~missing
+    if not column.nullable:
+        yield "missing", missing
+    yield limits, known & ~valid
+    if column.type == "integer":
+        yield "not a whole number", known & (typed % 1 != 0)
+
+
 def _dtype(column: Column) -> str:
     if isinstance(column, CategoryColumn):
         return "str"
@@ -146,75 +158,28 @@ def _dtype(column: Column) -> str:
     return "int64" if whole and not column.nullable else "float64"
 
 
-def _unreadable(given: pd.DataFrame, typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
-    kinds = {"category": "a text", "timestamp": "a time in ISO 8601 with a zone, nor in epoch seconds"}
-    unreadable = typed.isna() & given[list(columns)].notna()
-    failures: list[pd.DataFrame] = []
-    for name, column in columns.items():
-        kind = "a whole number" if column.type == "category" and column.form == "integer" else None
-        kind = kind or kinds.get(column.type, "a number")
-        failures.append(_failures(given.loc[unreadable[name], name], f"not {kind}"))
-    return pd.concat(failures)
+def _union(rows: Iterable[pd.Index]) -> pd.Index:
+    """The rows of several selections, in order."""
+    union: pd.Index = pd.Index(sorted(set().union(*rows)), dtype="int64")
+    return union
 
 
-def _invalid(given: pd.DataFrame, typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
-    """Failures that pandera finds, except values that only conversion made missing."""
-    try:
-        frame_schema(columns).validate(typed, lazy=True)
-    except pa.errors.SchemaErrors as error:
-        cases = error.failure_cases
-    else:
-        return _failures(given.iloc[:0, 0], "")
-    failures: list[pd.DataFrame] = []
-    for (name, check), rows in cases.groupby(["column", "check"], sort=False)["index"]:
-        values = given[str(name)].loc[rows.astype("int64")]
-        if check == "not_nullable":
-            failures.append(_failures(values[values.isna()], "missing"))
-        else:
-            failures.append(_failures(values, str(check)))
-    return pd.concat(failures)
+def _failures(found: Iterable[tuple[Sequence[str], str, pd.Index]], rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per row and failed check, with the values as text, empty if missing."""
+    lines: list[tuple[Any, ...]] = []
+    for names, check, failing in found:
+        cells = rows.loc[failing, list(names)].astype(object).to_numpy()
+        texts = [" ".join("" if pd.isna(value) else str(value) for value in row) for row in cells]
+        lines += [(row, " ".join(names), text, check) for row, text in zip(failing, texts, strict=True)]
+    failures = pd.DataFrame(lines, columns=["row", "column", "value", "check"])
+    failures = failures.astype({"row": "int64", "column": "str", "value": "str", "check": "str"})
+    return failures.sort_values("row", kind="stable", ignore_index=True)
 
 
-def _violations(given: pd.DataFrame, typed: pd.DataFrame, rules: Sequence[ColumnRule]) -> pd.DataFrame:
-    """Rows that violate a rule between two columns."""
-    failures = [_failures(given.iloc[:0, 0], "")]
-    for rule in rules:
-        broken = ~rule.holds({name: typed[name] for name in (rule.left, rule.right)})
-        failures.append(_failures(given.loc[broken, rule.left], f"breaks the rule {rule}"))
-    return pd.concat(failures)
-
-
-def _duplicates(
-    given: pd.DataFrame, valid: pd.DataFrame, identity: Sequence[str], times: Collection[str]
-) -> pd.DataFrame:
-    duplicates = valid.index[valid.duplicated(list(identity))]
-    cells = given.loc[duplicates, list(identity)]
-    cells = cells.apply(lambda values: _as_iso(values) if values.name in times else values).astype("str")
-    values = pd.Series(
-        [" ".join(row) for row in cells.to_numpy()], index=duplicates, name=" ".join(identity), dtype="str"
-    )
-    return _failures(values, "the same identity twice")
-
-
-def _as_iso(values: pd.Series) -> pd.Series:
-    """Format epoch seconds as ISO 8601 texts; other values stay as they are."""
-    seconds = pd.to_numeric(values, errors="coerce")
+def _as_iso(seconds: pd.Series, otherwise: pd.Series) -> pd.Series:
+    """Format epoch seconds as ISO 8601 texts; other values where that is not possible."""
     times = pd.to_datetime(seconds, unit="s", utc=True, errors="coerce").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return times.astype(object).where(times.notna(), values)
-
-
-def _failures(values: pd.Series, check: str) -> pd.DataFrame:
-    """A line per failure of one check, with the value as text, empty if it is missing."""
-    texts = ["" if pd.isna(value) else str(value) for value in values]
-    failures = pd.DataFrame({"row": values.index, "column": str(values.name), "value": texts, "check": check})
-    return failures.astype({"row": "int64", "column": "str", "value": "str", "check": "str"})
-
-
-def summary(failures: pd.DataFrame) -> pd.DataFrame:
-    """Number of rows that fail each check, most frequent first: `column`, `check`, `rows`, `example`."""
-    groups = failures.groupby(["column", "check"], as_index=False)
-    counts = groups.agg(rows=("row", "size"), example=("value", "first"))
-    return counts.sort_values("rows", ascending=False, kind="stable", ignore_index=True)
+    return times.astype(object).where(times.notna(), otherwise)
 
 
 def write_quarantine(rows: pd.DataFrame, path: Path) -> None:

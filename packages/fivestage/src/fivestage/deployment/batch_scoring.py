@@ -20,7 +20,6 @@ from fivestage.common.files import write_whole
 from fivestage.contract.contract import Contract, NumberColumn, TimestampColumn
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.event_tables import EventTables
-from fivestage.data.timestamps import parse_timestamps
 from fivestage.data.validation import validate, write_quarantine
 from fivestage.features.problem import Problem
 from fivestage.registry.versions import ModelRegistry
@@ -80,7 +79,7 @@ def score(
         raise UserError(f"{redacted(source)} cannot be scored onto itself: name another output.")
     contract = problem.contract
     rows = problem.read_batch(source, contract)
-    rows = parse_timestamps(read_batch(source) if rows is None else rows, contract, redacted(source))
+    rows = read_batch(source) if rows is None else rows
     checked = validate(rows, contract.columns, contract.identity, redacted(source), rules=contract.rules)
     good, form = checked.good, form_of(model.contract)
     at = good[contract.decision.time_column].to_numpy(dtype=np.int64) - contract.decision.lead_seconds

@@ -28,7 +28,6 @@ from fivestage.contract.contract import (
     TimestampColumn,
     iso,
 )
-from fivestage.data.timestamps import parse_timestamps
 from fivestage.data.validation import validate
 from fivestage.features.definitions import FeatureDefinitions
 
@@ -60,8 +59,7 @@ class RawRowsModel:
         """
         del params
         contract, form = self._engine.artifact.contract, self._engine.form
-        parsed = parse_timestamps(rows, contract, "the input")
-        checked = validate(parsed, contract.columns, (), "the input", rules=contract.rules)
+        checked = validate(rows, contract.columns, (), "the input", rules=contract.rules)
         if len(checked.failures):
             first = checked.failures.iloc[0]
             raise UserError(

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from fivestage.artifact.engine import MANY
-from fivestage.artifact.tree_tables import UnsupportedError
+from fivestage.artifact.tree_ensemble import UnsupportedError
 from fivestage.common.errors import UserError
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.features.stores import LoggedEvent, UnlearnableEventError

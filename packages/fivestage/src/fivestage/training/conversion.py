@@ -16,7 +16,7 @@ from fivestage.artifact.additive import AdditiveModel
 from fivestage.artifact.calibration import AnyCalibration
 from fivestage.artifact.onnx_graphs import OnnxGraphs
 from fivestage.artifact.scorer import ModelData, Parity, Scorer
-from fivestage.artifact.tree_tables import Ensemble, probes
+from fivestage.artifact.tree_ensemble import Ensemble, probes
 from fivestage.artifact.treelite_checkpoint import ensemble_of
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
@@ -63,8 +63,8 @@ def convert(
                 failures[kind] = "it has none that can be read"
                 continue
             parity = Parity(synthetic, expected)
-            if isinstance(converted, Ensemble) and converted.outputs:
-                at_splits = probes(converted)
+            if isinstance(converted, Ensemble) and converted.trees is not None:
+                at_splits = probes(converted.trees, converted.features)
                 parity = Parity(
                     np.vstack([at_splits, synthetic]), np.concatenate([score(at_splits), expected])
                 )
@@ -152,7 +152,7 @@ def additive_of(score: Score, rows: Floats, levels: Mapping[int, int]) -> Additi
         base[:, 0], centre, slope, missing - base, tables - base, first, np.zeros_like(slope)
     )
     usual = [model.contributions(rows, output).mean(axis=0) for output in range(len(base))]
-    return AdditiveModel(**{**model.arrays(), "usual": np.array(usual)})
+    return replace(model, usual=np.array(usual))
 
 
 def _onnx_converters(models: Sequence[Any], features: int) -> list[tuple[str, Converter]]:
