@@ -60,14 +60,15 @@ def validate(
     """
     _match_columns(frame.columns, columns, carried, source)
     given = frame.reset_index(drop=True)
-    typed = pd.DataFrame({name: _typed(given[name], column) for name, column in columns.items()})
+    by_name = {name: _typed(given[name], column) for name, column in columns.items()}
+    typed = pd.DataFrame(by_name)
     failed: list[tuple[tuple[str, ...], str, pd.Series]] = [  # columns, check, and whether each row fails it
         *(
             ((name,), check, rows)
             for name, column in columns.items()
             for check, rows in _checks(given[name], typed[name], column)
         ),
-        *(((rule.left,), f"breaks the rule {rule}", ~rule.holds(dict(typed.items()))) for rule in rules),
+        *(((rule.left,), f"breaks the rule {rule}", ~rule.holds(by_name)) for rule in rules),
     ]
     found = [(names, check, given.index[rows]) for names, check, rows in failed if rows.any()]
     if identity:
