@@ -14,9 +14,9 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pydantic import TypeAdapter
 
+from fivestage.cli.simulated_client import report_outcomes, request_decisions
 from fivestage.common.files import one_at_a_time
 from fivestage.contract.contract import day, epoch
-from fivestage.deployment.simulated_client import report_outcomes, request_decisions
 from fivestage.monitoring.retraining_loop import STATE_FILE, MonitoringState
 from fivestage.serving.service_settings import Settings
 from problem import PROBLEM

@@ -64,5 +64,5 @@ def test_files_come_from_where_a_job_without_rights_has_left_them(checkout: Path
 
 @pytest.mark.usefixtures("checkout", "github")
 def test_a_file_that_is_not_there_is_a_sentence() -> None:
-    with pytest.raises(UserError, match=r"`git add --` failed: .*lost\.md"):
+    with pytest.raises(UserError, match=r"git add: .*lost\.md"):
         propose(CARD, ["lost.md"], "main")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fivestage.deployment.rollout import rollout_state
+from fivestage.deployment.rollout import rollout_pending, rollout_problem
 
 READY = {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
 
@@ -23,7 +23,8 @@ def pod(**container: Any) -> dict[str, Any]:
 
 
 def test_all_pods_new_and_ready_is_done() -> None:
-    assert rollout_state(deployment(), [pod()]).done
+    assert not rollout_pending(deployment())
+    assert not rollout_problem(deployment(), [pod()])
 
 
 @pytest.mark.parametrize(
@@ -31,9 +32,8 @@ def test_all_pods_new_and_ready_is_done() -> None:
     [{"observedGeneration": 1}, {"updatedReplicas": 1}, {"availableReplicas": 1}, {"replicas": 3}],
 )
 def test_anything_less_is_waited_for(status: dict[str, int]) -> None:
-    state = rollout_state(deployment(**status), [pod()])
-    assert not state.done
-    assert not state.failed
+    assert rollout_pending(deployment(**status))
+    assert not rollout_problem(deployment(**status), [pod()])
 
 
 @pytest.mark.parametrize(
@@ -51,19 +51,17 @@ def test_anything_less_is_waited_for(status: dict[str, int]) -> None:
     ],
 )
 def test_what_waiting_does_not_cure_fails_at_once(container: dict[str, Any], sentence: str) -> None:
-    state = rollout_state(deployment(availableReplicas=1), [pod(**container)])
-    assert state.failed
-    assert sentence in state.sentence
+    assert sentence in rollout_problem(deployment(availableReplicas=1), [pod(**container)])
 
 
 def test_a_pod_that_ran_out_of_memory_once_and_is_ready_again_fails_no_rollout() -> None:
     recovered = pod(lastState={"terminated": {"reason": "OOMKilled", "exitCode": 137}}, ready=True)
-    assert rollout_state(deployment(), [recovered]).done
+    assert not rollout_problem(deployment(), [recovered])
 
 
 def test_an_image_that_is_still_being_tried_is_waited_for() -> None:
     trying = pod(state={"waiting": {"reason": "ErrImagePull", "message": "busy"}})
-    assert not rollout_state(deployment(availableReplicas=1), [trying]).failed
+    assert not rollout_problem(deployment(availableReplicas=1), [trying])
 
 
 @pytest.mark.parametrize(
@@ -79,9 +77,7 @@ def test_an_image_that_is_still_being_tried_is_waited_for() -> None:
     ],
 )
 def test_the_deployment_s_own_verdict_counts(condition: dict[str, str]) -> None:
-    state = rollout_state(deployment(updatedReplicas=0, conditions=[condition]), [])
-    assert state.failed
-    assert condition["message"] in state.sentence
+    assert condition["message"] in rollout_problem(deployment(updatedReplicas=0, conditions=[condition]), [])
 
 
 @pytest.mark.parametrize(("named", "failed"), [("new", True), ("old", False)])
@@ -92,4 +88,5 @@ def test_a_deadline_counts_for_its_own_replica_set_alone(named: str, *, failed: 
         "message": f'ReplicaSet "web-{named}" has timed out progressing.',
     }
     starting = pod() | {"metadata": {"name": "web-1", "labels": {"pod-template-hash": "new"}}}
-    assert rollout_state(deployment(updatedReplicas=0, conditions=[timed_out]), [starting]).failed == failed
+    late = deployment(updatedReplicas=0, conditions=[timed_out])
+    assert bool(rollout_problem(late, [starting])) == failed

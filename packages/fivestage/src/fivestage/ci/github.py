@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fivestage.common.errors import UserError
+from fivestage.common.programs import run_program
 from fivestage.reporting.notices import Notice
 
 AUTHOR = ("github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com")
@@ -73,14 +73,5 @@ def _text_of(notice: Notice) -> tuple[str, ...]:
 
 def _run(program: str, *arguments: str, stdin: str = "") -> str:
     """Run a program and return its output."""
-    path = shutil.which(program)
-    if path is None:
-        raise UserError(
-            f"This needs the program `{program}`: install it (https://cli.github.com), and log in."
-        )
-    finished = subprocess.run(  # noqa: S603 (our own arguments)
-        [path, *arguments], input=stdin, capture_output=True, text=True, check=False
-    )
-    if finished.returncode:
-        raise UserError(f"`{program} {' '.join(arguments[:2])}` failed: {finished.stderr.strip()}")
-    return finished.stdout.strip()
+    fix = "install it (https://cli.github.com), and log in"
+    return run_program(program, *arguments, stdin=stdin, fix=fix).stdout.strip()

@@ -12,6 +12,13 @@ import pandas as pd
 import typer
 
 from fivestage.cli.application import Stopwatch
+from fivestage.cli.simulated_client import (
+    Exchange,
+    background_requests,
+    report_outcomes,
+    request_decisions,
+    time_rows,
+)
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.common.settings import DEMO, REPORTS, RESULTS
@@ -19,13 +26,6 @@ from fivestage.contract.contract import Contract, day_of
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment.local_process import stop
 from fivestage.deployment.service_client import Deployment, require_free_port, url
-from fivestage.deployment.simulated_client import (
-    Exchange,
-    background_requests,
-    report_outcomes,
-    request_decisions,
-    time_rows,
-)
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.registry.versions import Version
 from fivestage.reporting.number_format import plural

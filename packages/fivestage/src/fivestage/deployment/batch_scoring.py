@@ -1,5 +1,6 @@
 """Batch scoring: read rows from a CSV or Parquet file or a database table and write them with predictions."""
 
+from collections import Counter
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -65,6 +66,35 @@ class BatchResult:
     quarantine: str  # path of the file with the quarantined rows and the reasons
 
 
+def score_version(
+    problem: Problem,
+    events: EventTables,
+    registry: ModelRegistry,
+    version: str,
+    source: str,
+    target: str,
+    quarantine: Path,
+) -> BatchResult:
+    """Score a batch with a registered version; write rows that violate the contract to a quarantine file.
+
+    Args:
+        problem: The problem that the rows belong to.
+        events: The events from which the features are computed.
+        registry: The model's registry.
+        version: The version's number in the registry.
+        source: `file.csv`, `file.parquet` or `database-url#table`, or a source that the problem itself reads.
+        target: The output, in one of these forms; a table must not exist yet.
+        quarantine: Folder for the rows that violate the contract, if the target is a table.
+
+    Returns:
+        The row counts.
+
+    Raises:
+        UserError: If the version cannot be loaded here, or the batch cannot be read or written.
+    """
+    return score(problem, events, open_model(registry, version), version, source, target, quarantine)
+
+
 def score(
     problem: Problem,
     events: EventTables,
@@ -74,7 +104,7 @@ def score(
     target: str,
     quarantine: Path,
 ) -> BatchResult:
-    """Score a batch; write rows that violate the contract to a quarantine file, with reasons."""
+    """Score a batch with a loaded model; see `score_version`."""
     if source == target:
         raise UserError(f"{redacted(source)} cannot be scored onto itself: name another output.")
     contract = problem.contract
@@ -99,43 +129,8 @@ def score(
     quarantine_file = quarantine / "scoring.csv" if "://" in target else Path(f"{target}.quarantine.csv")
     write_quarantine(checked.quarantined, quarantine_file)  # first, so that no row is lost if a write fails
     write_batch(answers, target)
-    counts = pd.Series(decisions).value_counts() if decisions.dtype.kind == "O" else pd.Series(dtype=np.int64)
-    return BatchResult(
-        rows=len(good),
-        decisions={str(name): int(count) for name, count in counts.items()},
-        quarantined=len(checked.quarantined),
-        quarantine=str(quarantine_file),
-    )
-
-
-def score_version(
-    problem: Problem,
-    events: EventTables,
-    registry: ModelRegistry,
-    version: str,
-    source: str,
-    target: str,
-    quarantine: Path,
-) -> BatchResult:
-    """Score a batch with a registered version; see `score`.
-
-    Args:
-        problem: The problem that the rows belong to.
-        events: The events from which the features are computed.
-        registry: The model's registry.
-        version: The version's number in the registry.
-        source: `file.csv`, `file.parquet` or `database-url#table`, or a source that the problem itself reads.
-        target: The output, in one of these forms; a table must not exist yet.
-        quarantine: Folder for the rows that violate the contract, if the target is a table.
-
-    Returns:
-        The row counts.
-
-    Raises:
-        UserError: If the version cannot be loaded here, or the batch cannot be read or written.
-    """
-    model = open_model(registry, version)
-    return score(problem, events, model, version, source, target, quarantine)
+    counts = Counter(map(str, decisions)) if decisions.dtype.kind == "O" else Counter()
+    return BatchResult(len(good), dict(counts), len(checked.quarantined), str(quarantine_file))
 
 
 def open_model(registry: ModelRegistry, version: str) -> BatchModel:

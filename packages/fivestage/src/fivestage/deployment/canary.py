@@ -19,29 +19,12 @@ STANDARD_ERRORS = 3.0  # tolerance for chance differences of a mean or a share
 MAX_SHARE_SHIFT = 0.05  # of a decision; the contract's limit may be in the label's unit instead
 MIN_LIVE_ROWS = 500  # per version, required to compare decisions on live traffic
 
+REQUESTS, FAILED, DECISION = "requests", "failed", "decision: "
+
 Numbers = tuple[float, ...]  # the numbers of one prediction
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """Counters of the live traffic that pods have served since they started."""
-
-    requests: int = 0  # requests for predictions
-    failed: int = 0  # requests that ended with a status of 500 or above
-    decisions: Counter[str] = field(default_factory=Counter)  # rows per decision
-
-    def __add__(self, other: "Traffic") -> "Traffic":
-        decisions = self.decisions + other.decisions
-        return Traffic(self.requests + other.requests, self.failed + other.failed, decisions)
-
-    def since(self, before: "Traffic") -> "Traffic":
-        """Return the traffic since `before`; never negative, although pods may have been removed since."""
-        requests, failed = max(0, self.requests - before.requests), max(0, self.failed - before.failed)
-        return Traffic(requests, failed, self.decisions - before.decisions)
-
-    def share(self, decision: str) -> float:
-        """Return the share of the rows that got this decision."""
-        return self.decisions[decision] / max(self.decisions.total(), 1)
+# Counts of pods' live traffic: requests, those that ended with a status of 500 or above, rows by decision.
+# A Counter's difference is never negative, although a pod may have gone in the meantime.
+Traffic = Counter[str]
 
 
 @dataclass(frozen=True)
@@ -52,7 +35,7 @@ class Observation:
     predictions: tuple[Numbers, ...]  # the numbers of each answer; empty where the request failed
     distinct_rows: int  # number of different rows posted, each equally often
     without_history: int = 0  # answers to rows whose decision time its history does not cover
-    traffic: Traffic = Traffic()  # live traffic of its pods
+    traffic: Traffic = field(default_factory=Counter)  # live traffic of its pods
 
     @property
     def failed(self) -> int:
@@ -103,17 +86,16 @@ def _predict(client: httpx.Client, row: Mapping[str, Any]) -> tuple[Numbers, boo
 
 def parse_traffic(exposition: str) -> Traffic:
     """Parse a pod's traffic from its metrics in the Prometheus text format."""
-    requests = failed = 0
-    decisions: Counter[str] = Counter()
+    traffic: Traffic = Counter()
     for family in text_string_to_metric_families(exposition):
         for sample in family.samples:
             labels, value = sample.labels, int(sample.value)
             if sample.name == "http_requests_total" and labels["handler"] == "/predict":
-                requests += value
-                failed += value * httpx.codes.is_server_error(int(labels["status"]))
+                traffic[REQUESTS] += value
+                traffic[FAILED] += value * httpx.codes.is_server_error(int(labels["status"]))
             if sample.name == "predictions_total":
-                decisions[labels["decision"]] += value
-    return Traffic(requests, failed, decisions)
+                traffic[f"{DECISION}{labels['decision']}"] += value
+    return traffic
 
 
 def compare(canary: Observation, stable: Observation, contract: Contract) -> list[CanaryCheck]:
@@ -128,7 +110,7 @@ def compare(canary: Observation, stable: Observation, contract: Contract) -> lis
 def _errors(canary: Observation, stable: Observation, allowed: float) -> CanaryCheck:
     """Compare failures with the objective; live ones may also be as frequent as the stable version's."""
     failed, posted = canary.failed, len(canary.predictions)
-    live, other = (one.traffic.failed / max(one.traffic.requests, 1) for one in (canary, stable))
+    live, other = (one.traffic[FAILED] / max(one.traffic[REQUESTS], 1) for one in (canary, stable))
     return CanaryCheck(
         "errors",
         failed / posted <= allowed and live <= max(allowed, other),
@@ -162,8 +144,9 @@ def _distribution(canary: Observation, stable: Observation, allowed: float) -> C
     worst = np.argmax(np.abs(means) - margins)
     passed = bool(abs(means[worst]) <= allowed + margins[worst])
     sentence = f"on the same {rows} rows the mean differs by {means[worst]:+.3f} ± {margins[worst]:.3f}"
-    if min(one.traffic.decisions.total() for one in (canary, stable)) >= MIN_LIVE_ROWS:
-        kept, decisions = _decisions(canary.traffic, stable.traffic, allowed)
+    counts = [_by_decision(one.traffic) for one in (canary, stable)]
+    if min(one.total() for one in counts) >= MIN_LIVE_ROWS:
+        kept, decisions = _compare_decisions(counts[0], counts[1], allowed)
         passed, sentence = passed and kept, f"{sentence}, {decisions}"
     for which, one in (("canary", canary), ("stable version", stable)):
         if one.without_history:
@@ -172,12 +155,17 @@ def _distribution(canary: Observation, stable: Observation, allowed: float) -> C
     return CanaryCheck("distribution", passed, f"{sentence}; {allowed:g} is allowed")
 
 
-def _decisions(canary: Traffic, stable: Traffic, allowed: float) -> tuple[bool, str]:
+def _by_decision(traffic: Traffic) -> Counter[str]:
+    """Return the number of rows by decision."""
+    return Counter({key.removeprefix(DECISION): n for key, n in traffic.items() if key.startswith(DECISION)})
+
+
+def _compare_decisions(canary: Counter[str], stable: Counter[str], allowed: float) -> tuple[bool, str]:
     """Check the decision whose share of live rows differs most, and describe the difference."""
-    shares = {name: (canary.share(name), stable.share(name)) for name in canary.decisions | stable.decisions}
+    rows = (canary.total(), stable.total())
+    shares = {name: (canary[name] / rows[0], stable[name] / rows[1]) for name in canary | stable}
     decision = max(sorted(shares), key=lambda name: abs(shares[name][0] - shares[name][1]))
     mine, other = shares[decision]
-    rows = (canary.decisions.total(), stable.decisions.total())
     error = math.sqrt(mine * (1 - mine) / rows[0] + other * (1 - other) / rows[1])
     kept = abs(mine - other) <= min(allowed, MAX_SHARE_SHIFT) + STANDARD_ERRORS * error
     return kept, f"on live traffic it decides “{decision}” for {mine:.1%} of the rows (stable {other:.1%})"

@@ -1,6 +1,7 @@
 """Release a version to Kubernetes: compare a canary with the stable version, then roll out or roll back."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -215,7 +216,7 @@ class ClusterReleases:
                 time.sleep(max(0.0, baked_at - time.monotonic()))
                 after = [_traffic([mine]), _traffic(others)]
             mine_seen, stable_seen = (
-                replace(probe, traffic=late.since(early))
+                replace(probe, traffic=late - early)
                 for probe, late, early in zip(probes, after, before, strict=True)
             )
             checks = compare(mine_seen, stable_seen, contract)
@@ -307,7 +308,7 @@ def _require_same_image(rolled_out: Release, digest: str) -> None:
 
 def _traffic(clients: Sequence[httpx.Client]) -> Traffic:
     """Return the total traffic of the pods since they started."""
-    total = Traffic()
+    total: Traffic = Counter()
     for client in clients:
         with suppress(httpx.HTTPError):  # the pod may have been deleted
             total += parse_traffic(client.get("/metrics").raise_for_status().text)

@@ -29,6 +29,7 @@ from fivestage.registry.versions import ModelRegistry
 from fivestage.serving.served_version import ServedVersion, read_served_version, write_served_version
 from fivestage.serving.service_settings import PREFIX, Settings
 
+LOG = "service.log"
 COMMAND: Sequence[str] = (sys.executable, "-m", "serving")  # the service of this project
 
 
@@ -78,12 +79,7 @@ def switch(
     write_served_version(settings.current_file, _served_version(version, folder))
     if process(settings) is None:
         return before
-    try:
-        response = _reload(settings, wait_seconds)
-        refusal = "" if response.is_success else response.json().get("detail", response.text)
-    except (httpx.HTTPError, ValueError) as error:
-        refusal = f"it does not answer ({error})"
-    if refusal:
+    if refusal := _reload(settings, wait_seconds):
         _go_back(settings, before)
         raise UserError(f"The service refuses version {version}: {refusal}")
     return before
@@ -132,7 +128,7 @@ def start(settings: Settings, wait_seconds: float = PATIENCE) -> int:
     require_free_port(settings)
     settings.folder.mkdir(parents=True, exist_ok=True)
     environment = {f"{PREFIX}{name.upper()}": str(value) for name, value in settings.model_dump().items()}
-    with _log_path(settings).open("ab") as log, _lock_path(settings).open("w") as lock:
+    with (settings.folder / LOG).open("ab") as log, _lock_path(settings).open("w") as lock:
         earlier = log.tell()  # bytes written by earlier services
         fcntl.flock(lock, fcntl.LOCK_EX)  # the child inherits it, and holds it as long as it lives
         child = subprocess.Popen(  # noqa: S603 (ours)
@@ -203,12 +199,16 @@ def _go_back(settings: Settings, before: ServedVersion | None) -> None:
         return
     write_served_version(settings.current_file, before)
     if process(settings) is not None:
-        with contextlib.suppress(httpx.HTTPError):
-            _reload(settings, wait_seconds=PATIENCE)
+        _reload(settings, PATIENCE)
 
 
-def _reload(settings: Settings, wait_seconds: float) -> httpx.Response:
-    return httpx.post(f"{url(settings)}/reload", headers=headers(settings), timeout=wait_seconds)
+def _reload(settings: Settings, wait_seconds: float) -> str:
+    """Let the service load the version that it is pointed to; return why it refuses, if it does."""
+    try:
+        response = httpx.post(f"{url(settings)}/reload", headers=headers(settings), timeout=wait_seconds)
+        return "" if response.is_success else str(response.json().get("detail", response.text))
+    except (httpx.HTTPError, ValueError) as error:
+        return f"it does not answer ({error})"
 
 
 def _served_version(version: str, folder: Path) -> ServedVersion:
@@ -219,11 +219,7 @@ def _lock_path(settings: Settings) -> Path:
     return settings.folder / "service.pid"
 
 
-def _log_path(settings: Settings) -> Path:
-    return settings.folder / "service.log"
-
-
 def _log_text(settings: Settings, earlier: int = 0) -> str:
     """Return the log after the first `earlier` bytes."""
-    path = _log_path(settings)
+    path = settings.folder / LOG
     return path.read_bytes()[earlier:].decode(errors="replace") if path.exists() else ""

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from fivestage.common.errors import UserError
 from fivestage.deployment.kubectl import Cluster, Manifest
@@ -21,15 +20,6 @@ UNRECOVERABLE = (  # reasons for which a container waits and does not recover by
 )
 
 
-@dataclass(frozen=True)
-class RolloutState:
-    """The state of a rollout: done, failed or in progress, with a sentence that explains it."""
-
-    done: bool
-    failed: bool
-    sentence: str
-
-
 def wait_for_rollout(cluster: Cluster, name: str, wait_seconds: float) -> list[Manifest]:
     """Wait until all pods of a Deployment are ready and of its newest revision.
 
@@ -41,12 +31,12 @@ def wait_for_rollout(cluster: Cluster, name: str, wait_seconds: float) -> list[M
         if deployment is None:
             raise UserError(f"There is no Deployment {name} in the namespace {cluster.namespace}.")
         pods = newest_pods(cluster, deployment)
-        state = rollout_state(deployment, pods)
-        if state.done:
+        if problem := rollout_problem(deployment, pods):
+            raise UserError(problem + _end_of_log(cluster, pods))
+        if not (pending := rollout_pending(deployment)):
             return pods
-        if state.failed or time.monotonic() > deadline:
-            late = "" if state.failed else f"not done after {wait_seconds:.0f} s: "
-            raise UserError(f"{late}{state.sentence}{_end_of_log(cluster, pods)}")
+        if time.monotonic() > deadline:
+            raise UserError(f"not done after {wait_seconds:.0f} s: {pending}{_end_of_log(cluster, pods)}")
         time.sleep(1)
 
 
@@ -76,23 +66,34 @@ def _is_ready(pod: Manifest) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
-def rollout_state(deployment: Manifest, pods: Sequence[Manifest]) -> RolloutState:
-    """Return the state of a rollout."""
+def rollout_pending(deployment: Manifest) -> str:
+    """Return what a rollout still waits for; empty if it is done."""
     name, status = deployment["metadata"]["name"], deployment.get("status", {})
-    if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
-        return RolloutState(done=False, failed=False, sentence=f"the cluster has not processed {name} yet.")
-    problem = next(_pod_problems(pods), "")
-    for condition in status.get("conditions", []):
-        replica_failure = condition["type"] == "ReplicaFailure" and condition["status"] == "True"
-        if replica_failure or _has_timed_out(condition, pods):
-            reason = problem or condition.get("message", "")
-            return RolloutState(done=False, failed=True, sentence=f"{name}: {reason}")
-    if problem:
-        return RolloutState(done=False, failed=True, sentence=problem)
+    if not _is_observed(deployment):
+        return f"the cluster has not processed {name} yet."
     replicas = deployment["spec"].get("replicas", 1)
     ready = min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0))
     done = ready >= replicas and status.get("replicas", 0) == replicas
-    return RolloutState(done, failed=False, sentence=f"{ready} of {replicas} pods of {name} are ready.")
+    return "" if done else f"{ready} of {replicas} pods of {name} are ready."
+
+
+def rollout_problem(deployment: Manifest, pods: Sequence[Manifest]) -> str:
+    """Return why a rollout cannot succeed by itself; empty as long as it can."""
+    if not _is_observed(deployment):
+        return ""
+    problem = next(_pod_problems(pods), "")
+    for condition in deployment.get("status", {}).get("conditions", []):
+        replica_failure = condition["type"] == "ReplicaFailure" and condition["status"] == "True"
+        if replica_failure or _has_timed_out(condition, pods):
+            return f"{deployment['metadata']['name']}: {problem or condition.get('message', '')}"
+    return problem
+
+
+def _is_observed(deployment: Manifest) -> bool:
+    """Return whether the status is of the newest manifest."""
+    return bool(
+        deployment.get("status", {}).get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    )
 
 
 def _has_timed_out(condition: Manifest, pods: Sequence[Manifest]) -> bool:

@@ -44,15 +44,12 @@ class RawRowsModel:
         self._engine = Engine(artifact, definitions)
 
     def predict(self, rows: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return predictions for raw rows, as the service does.
+        """Return the forecast and the decision for each raw row, as the service does.
 
         Args:
             rows: The contract's columns; times as pandas timestamps with a zone, ISO 8601 text with a zone,
                 or epoch seconds.
             params: Ignored; there are no parameters.
-
-        Returns:
-            The forecast, see `fivestage.artifact.predictions`, and the decision, per row.
 
         Raises:
             UserError: If a row violates the contract.
@@ -109,9 +106,7 @@ def write_flavour(artifact: Artifact, folder: Path, run_id: str, problem: str) -
 def example_of(artifact: Artifact) -> dict[str, Any]:
     """Return a row as a client sends it: the artifact's last smoke-test row, or the contract's examples."""
     columns = artifact.contract.columns
-    if not artifact.smoke:
-        return {name: _json_value(column, None) for name, column in columns.items()}
-    row = artifact.smoke[-1].row
+    row = artifact.smoke[-1].row if artifact.smoke else dict.fromkeys(columns)
     return {name: _json_value(column, row[name]) for name, column in columns.items()}
 
 

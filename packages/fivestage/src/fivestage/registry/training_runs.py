@@ -19,23 +19,14 @@ from fivestage.training.selection import Candidates, Selection, parameters_of
 
 @dataclass(frozen=True)
 class TrainingDetails:
-    """The details that a training's run shows in addition to its artifact.
+    """The details that a training's run shows in addition to its artifact."""
 
-    Args:
-        parameters: Parameters of the chosen candidate, by name.
-        leaderboard: Baselines and candidates, each logged as a child run.
-        datasets: The windows of data that were used.
-        started: When the training started, in epoch seconds; 0 for now.
-        problem: Module and name of the problem, by which MLflow finds the features.
-        note: A description of the run.
-    """
-
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    leaderboard: Sequence[LeaderboardRow] = ()
-    datasets: Sequence[DatasetInput] = ()
-    started: float = 0.0
-    problem: str = "problem:PROBLEM"
-    note: str = ""
+    parameters: Mapping[str, object] = field(default_factory=dict)  # of the chosen candidate
+    leaderboard: Sequence[LeaderboardRow] = ()  # baselines and candidates, each logged as a child run
+    datasets: Sequence[DatasetInput] = ()  # the windows of data that were used
+    started: float = 0.0  # epoch seconds; 0 for now
+    problem: str = "problem:PROBLEM"  # module and name, by which MLflow finds the features
+    note: str = ""  # a description of the run
 
 
 def details_of(
@@ -105,12 +96,5 @@ def metrics_of(row: LeaderboardRow, at: int) -> list[Metric]:
 
 
 def known_numbers(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Drop missing metrics, which MLflow's pages cannot show.
-
-    Args:
-        metrics: Numbers by name, NaN if missing.
-
-    Returns:
-        The metrics that are not NaN.
-    """
+    """Drop missing metrics (NaN), which MLflow's pages cannot show."""
     return {name: value for name, value in metrics.items() if not math.isnan(value)}

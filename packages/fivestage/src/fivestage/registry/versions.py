@@ -58,27 +58,12 @@ class Version:
     loader: str = ""
 
     def record(self, value: object) -> None:
-        """Store a dataclass instance as JSON with the version's run.
-
-        Args:
-            value: An instance of a dataclass; the file is named after the class and replaces an earlier one.
-        """
+        """Store a dataclass instance as JSON with the run, in a file named after its class."""
         text = json.dumps(TypeAdapter(type(value)).dump_python(value, mode="json"), indent=1)  # keeps NaN
         MlflowClient().log_text(self.run_id, text, _record_path(type(value)))
 
     def load_record(self, kind: type[Record]) -> Record:
-        """Load an instance that `record` stored.
-
-        Args:
-            kind: The dataclass that was stored.
-
-        Returns:
-            The instance.
-
-        Raises:
-            UserError: If the run holds no such record.
-            ValueError: If the record does not fit the dataclass.
-        """
+        """Load the instance of a dataclass that `record` stored; raise a `UserError` if there is none."""
         try:
             text = load_text(f"runs:/{self.run_id}/{_record_path(kind)}")
         except MlflowException as error:
@@ -89,23 +74,11 @@ class Version:
         return TypeAdapter(kind).validate_python(json.loads(text))
 
     def selection(self) -> Selection:
-        """Load the selection that `ModelRegistry.register_training` stored.
-
-        Returns:
-            The candidate with its settings and calibration, and the leaderboard.
-
-        Raises:
-            UserError: If it was not registered by `register_training`.
-        """
+        """Load the selection that `ModelRegistry.register_training` stored."""
         return self.load_record(Selection)
 
     def annotate(self, texts: Mapping[str, str], metrics: Mapping[str, float]) -> None:
-        """Add text files and metrics to the version's run.
-
-        Args:
-            texts: Contents by path in the run's artifacts.
-            metrics: Numbers by name; NaN values are left out.
-        """
+        """Add text files (by path) and metrics (by name; without NaN) to the run."""
         client = MlflowClient()
         for path, text in texts.items():
             client.log_text(self.run_id, text, path)
@@ -115,7 +88,7 @@ class Version:
 
 @dataclass(frozen=True)
 class ModelRegistry:
-    """The versions of one model in MLflow, and their aliases."""
+    """The versions of one model in MLflow, each named by its number as text, and their aliases."""
 
     name: str  # of the registered model, and of the experiment with its training runs
 
@@ -126,12 +99,7 @@ class ModelRegistry:
     ) -> Version:
         """Log a training as a run with a child run per candidate, and register the artifact as a model.
 
-        Args:
-            artifact: The trained artifact.
-            details: What the run shows: parameters, candidates, data and times.
-
-        Returns:
-            The new version, or the existing one if the artifact is already registered.
+        Return the new version, or the existing one if the artifact is already registered.
         """
         folder = _CACHE / ".new"
         digest = save_artifact(artifact, folder)
@@ -181,9 +149,6 @@ class ModelRegistry:
             windows: The positions of the rows in each window.
             started: When the training started, in epoch seconds.
             kept: The version whose selection was reused; empty if the candidates were compared.
-
-        Returns:
-            The new version, or the existing one if the artifact is already registered.
         """
         data = artifact.lineage.data
         details = details_of(selection, candidates, rows, windows, data, started, kept)
@@ -194,18 +159,15 @@ class ModelRegistry:
     def add(
         self, run_id: str, lineage: Lineage, digest: str, as_of: str, description: str, loader: str = ""
     ) -> Version:
-        """End a run and register its model as a version, without an alias.
+        """End a run, and register what its folder `model` holds as a version without an alias.
 
         Args:
-            run_id: The run, whose folder `model` holds the model.
+            run_id: The run.
             lineage: The data and code that the model was made from.
             digest: The digest of the model's manifest.
             as_of: The training day in ISO 8601.
             description: The description for MLflow's pages.
             loader: The module that loads the model; empty if it is an artifact.
-
-        Returns:
-            The new version.
         """
         client = MlflowClient()
         client.set_terminated(run_id)
@@ -232,17 +194,7 @@ class ModelRegistry:
         return f"{mlflow.get_tracking_uri()} {client.get_registered_model(self.name).creation_timestamp}"
 
     def find(self, version: str) -> Version:
-        """Look up a registered version.
-
-        Args:
-            version: Its number in the registry, as text.
-
-        Returns:
-            The version.
-
-        Raises:
-            UserError: If the registry does not have it.
-        """
+        """Look up a version; raise a `UserError` if there is none."""
         try:
             return _version(MlflowClient().get_model_version(self.name, version))
         except MlflowException as error:
@@ -251,19 +203,11 @@ class ModelRegistry:
             ) from error
 
     def open(self, version: str, definitions: FeatureDefinitions | None = None) -> tuple[Version, Artifact]:
-        """Look up a registered version and load its artifact.
-
-        Args:
-            version: Its number in the registry, as text.
-            definitions: The project's features, which must include all that the artifact uses; None skips
-                this check.
-
-        Returns:
-            The version, and the artifact after verification against the registered digest.
+        """Look up a version, and load its artifact after verification against the registered digest.
 
         Raises:
             UserError: If the registry does not have it, or the artifact is damaged, differs from the
-                registered one, has another format, or uses a feature that the definitions lack.
+                registered one, has another format, or uses a feature that the definitions (if given) lack.
         """
         found = self.find(version)
         if found.loader:
@@ -280,14 +224,11 @@ class ModelRegistry:
         return found, artifact
 
     def fetch(self, version: str, into: Path = _CACHE) -> Path:
-        """Return the folder of a registered version's artifact, downloading it if necessary.
+        """Return the folder of a version's artifact, downloading it if necessary.
 
         Args:
-            version: Its number in the registry, as text.
+            version: Its number.
             into: The cache folder, in which each artifact has a folder named by its digest.
-
-        Returns:
-            The artifact's folder, whose manifest has the registered digest.
 
         Raises:
             UserError: If the registry does not have it, or the folder differs from what was registered.
@@ -320,43 +261,26 @@ class ModelRegistry:
         return self._holder(WAITING)
 
     def require_champion(self) -> Version:
-        """Return the champion.
-
-        Raises:
-            UserError: If there is none.
-        """
-        found = self.champion()
-        if found is None:
-            raise UserError(
-                f"{self.name} has no champion yet: run `make train`, which also shows whether a gate fails."
-            )
-        return found
+        """Return the champion; raise a `UserError` if there is none."""
+        if found := self.champion():
+            return found
+        raise UserError(
+            f"{self.name} has no champion yet: run `make train`, which also shows whether a gate fails."
+        )
 
     def promote(self, version: Version) -> None:
-        """Move the alias `champion`, and remove the alias `waiting`.
-
-        Args:
-            version: The new champion.
-        """
+        """Move the alias `champion` to a version, and remove the alias `waiting`."""
         client = MlflowClient()
         client.set_registered_model_alias(self.name, CHAMPION, version.version)
         if self.waiting():
             client.delete_registered_model_alias(self.name, WAITING)
 
     def await_approval(self, version: Version) -> None:
-        """Move the alias `waiting`.
-
-        Args:
-            version: The version that passed its gates and needs a person's approval.
-        """
+        """Move the alias `waiting` to a version that passed its gates and needs a person's approval."""
         MlflowClient().set_registered_model_alias(self.name, WAITING, version.version)
 
     def approve(self, who: str) -> Version:
-        """Promote the waiting version, and store the approver's name with it.
-
-        Raises:
-            UserError: If no name is given, or no version waits.
-        """
+        """Promote the waiting version, and store the approver's name with it."""
         found = self.waiting()
         if found is None:
             raise UserError(f"No version of {self.name} waits for approval.")

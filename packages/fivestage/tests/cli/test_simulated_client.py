@@ -12,17 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fivestage.common.errors import UserError
-from fivestage.contract.contract import Contract
-from fivestage.data.event_tables import known_at
-from fivestage.deployment.service_client import SmokeRows, json_rows, smoke
-from fivestage.deployment.simulated_client import (
+from fivestage.cli.simulated_client import (
     Exchange,
     background_requests,
     report_outcomes,
     request_decisions,
     time_rows,
 )
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import Contract
+from fivestage.data.event_tables import known_at
+from fivestage.deployment.service_client import SmokeRows, json_rows, smoke
 from fivestage.serving.decoders import events_intake, rows_intake
 from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import DAY, HOUR, NOW, free_port

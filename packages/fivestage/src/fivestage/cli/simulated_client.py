@@ -31,23 +31,22 @@ class Exchange:
     failed: int = 0
     rows: int = 0
 
+    def send(self, client: httpx.Client, path: str, name: str, rows: Sequence[JsonRow], size: int) -> None:
+        """Post rows under a name in batches of at most `size`, and count the requests."""
+        for start in range(0, len(rows), size):
+            batch = rows[start : start + size]
+            answered = _post(client, path, {name: batch})
+            self.requests += 1
+            self.failed += not answered
+            self.rows += len(batch) * (answered and name == "rows")
+
 
 def report_outcomes(
     settings: Settings, events: Mapping[str, pd.DataFrame], contract: Contract, start: int, end: int
 ) -> Exchange:
-    """Send the events that become known in [start, end), in the order in which they do.
+    """Send the events that become known in [start, end) (epoch seconds), in the order in which they do.
 
     They may be sent early: features of a decision ignore events that become known after it.
-
-    Args:
-        settings: The service's settings.
-        events: Event tables by kind.
-        contract: The contract of these events; its `max_batch` is the size of a request.
-        start: The first second of the period.
-        end: The first second after it.
-
-    Returns:
-        Counts of requests and failures; no rows are answered.
     """
     outcomes: list[tuple[int, JsonRow]] = []
     for kind, event in contract.events.items():
@@ -58,27 +57,15 @@ def report_outcomes(
     outcomes.sort(key=itemgetter(0))
     exchange = Exchange()
     with _client(settings) as client:
-        for batch in _batches([event for _, event in outcomes], contract.service.max_batch):
-            exchange.requests += 1
-            exchange.failed += not _post(client, "/outcomes", {"events": batch})
+        in_order = [event for _, event in outcomes]
+        exchange.send(client, "/outcomes", "events", in_order, contract.service.max_batch)
     return exchange
 
 
 def request_decisions(
     settings: Settings, rows: pd.DataFrame, contract: Contract, start: int, end: int
 ) -> Exchange:
-    """Request the decisions due in [start, end), in hourly batches.
-
-    Args:
-        settings: The service's settings.
-        rows: All decisions, with `decision_at` in epoch seconds.
-        contract: The contract of these rows; its `max_batch` limits a request.
-        start: The first second of the period.
-        end: The first second after it.
-
-    Returns:
-        Counts of requests, failures and rows answered.
-    """
+    """Request the decisions whose `decision_at` is in [start, end) (epoch seconds), in hourly batches."""
     due = rows[(rows["decision_at"] >= start) & (rows["decision_at"] < end)].sort_values(
         "decision_at", kind="stable"
     )
@@ -87,28 +74,13 @@ def request_decisions(
     with _client(settings) as client:
         hourly = groupby(zip(hours, json_rows(due, contract.columns), strict=True), key=itemgetter(0))
         for _, decisions in hourly:
-            for batch in _batches([row for _, row in decisions], contract.service.max_batch):
-                answered = _post(client, "/predict", {"rows": batch})
-                exchange.requests += 1
-                exchange.failed += not answered
-                exchange.rows += len(batch) * answered
+            same_hour = [row for _, row in decisions]
+            exchange.send(client, "/predict", "rows", same_hour, contract.service.max_batch)
     return exchange
 
 
 def time_rows(settings: Settings, rows: pd.DataFrame, contract: Contract) -> list[float]:
-    """Post rows one at a time over one connection and measure the latency.
-
-    Args:
-        settings: The service's settings.
-        rows: The rows to post.
-        contract: The contract of these rows.
-
-    Returns:
-        Latency of each request in milliseconds.
-
-    Raises:
-        UserError: If a request fails.
-    """
+    """Post rows one at a time over one connection, and return the latency of each in milliseconds."""
     milliseconds = []
     with _client(settings) as client:
         for row in json_rows(rows, contract.columns):
@@ -121,16 +93,7 @@ def time_rows(settings: Settings, rows: pd.DataFrame, contract: Contract) -> lis
 
 @contextmanager
 def background_requests(settings: Settings, rows: pd.DataFrame, contract: Contract) -> Iterator[Exchange]:
-    """Post rows one at a time in the background, repeatedly, until the block ends.
-
-    Args:
-        settings: The service's settings.
-        rows: The rows to post.
-        contract: The contract of these rows.
-
-    Yields:
-        The counts of requests and failures, which grow while the block runs.
-    """
+    """Post rows one at a time in the background, repeatedly, until the block ends; yield the counts."""
     count, stopped = Exchange(), threading.Event()
 
     def post_rows() -> None:
@@ -151,16 +114,8 @@ def background_requests(settings: Settings, rows: pd.DataFrame, contract: Contra
 
 
 def _client(settings: Settings) -> httpx.Client:
-    return httpx.Client(
-        base_url=url(settings),
-        headers=headers(settings) | {"Content-Type": "application/json"},
-        timeout=PATIENCE,
-    )
-
-
-def _batches(rows: Sequence[JsonRow], size: int) -> Iterator[Sequence[JsonRow]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+    kind = {"Content-Type": "application/json"}
+    return httpx.Client(base_url=url(settings), headers=headers(settings) | kind, timeout=PATIENCE)
 
 
 def _post(client: httpx.Client, path: str, body: Mapping[str, Any]) -> bool:
