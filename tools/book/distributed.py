@@ -21,12 +21,12 @@ def of_equality(found: Any) -> list[str]:
     least = min(compared, key=_fullest)
     losses = (
         f"{len(compared)} layouts of 2 to {processes} processes: the largest relative error of any loss over "
-        f"{len(found['losses'])} steps is {error:.1e}; without the sync of gradients it is "
+        f"{len(found['losses'])} steps is {error:.1e}; without gradient synchronisation it is "
         f"{found['control']:.1e}."
     )
     held = (
-        f"One process holds {whole:,} bytes of parameters, gradients and optimizer state; in the layout "
-        f"{least['layout']} the fullest holds {_fullest(least):,}."
+        f"A single process holds {whole:,} bytes of parameters, gradients and optimizer state; in the layout "
+        f"“{least['layout']}”, no process holds more than {_fullest(least):,}."
     )
     return [losses, held]
 
@@ -34,10 +34,11 @@ def of_equality(found: Any) -> list[str]:
 def of_ring(found: Any) -> list[str]:
     """Describe the ring all-reduce and its cost model."""
     largest, fit = found["ring"][-1], found["fit"]
-    sent = f"Each process sends {largest['sent'] / largest['size']:g} times the message."
+    sent = f"Each process sends {largest['sent'] / largest['size']:g} times the size of the message."
     cost = (
-        f"A send takes {fit['alpha'] * 1e6:.0f} microseconds and {fit['bandwidth'] / 1e9:.2f} GB/s, by gloo "
-        f"on one machine; the model is off by {fit['error']:.0%}, the median of all sizes."
+        f"With gloo on one machine, a send has a latency of {fit['alpha'] * 1e6:.0f} microseconds and a "
+        f"bandwidth of {fit['bandwidth'] / 1e9:.2f} GB/s; the median error of this model is "
+        f"{fit['error']:.0%}."
     )
     return [sent, cost]
 
@@ -49,8 +50,8 @@ def of_bubble(found: Any) -> list[str]:
         counts, processes = list(map(int, one["seconds"])), one["processes"]
         line = linear_regression(counts, list(one["seconds"].values()))
         sentences.append(
-            f"{one['schedule']} with {processes} processes: a bubble of {line.intercept / line.slope:.2f} "
-            f"microbatches, {(processes - 1) / one['chunks']:.2f} by the formula."
+            f"{one['schedule']} with {processes} processes: the bubble is {line.intercept / line.slope:.2f} "
+            f"microbatches, and {(processes - 1) / one['chunks']:.2f} by the formula."
         )
     return sentences
 
@@ -58,8 +59,9 @@ def of_bubble(found: Any) -> list[str]:
 def of_faults(found: Any) -> list[str]:
     """Describe the trainings that were killed."""
     return [
-        f"A {one['what']} killed at step {one['at']}: on by itself from step {one['resumed']} after "
-        f"{one['seconds']:.0f} s; the largest relative error of any loss is {one['error']:.1e}."
+        f"A {one['what']} was killed at step {one['at']}. Training restarted automatically from step "
+        f"{one['resumed']} after {one['seconds']:.0f} s; the largest relative error of any loss is "
+        f"{one['error']:.1e}."
         for one in found["killed"]
     ]
 
@@ -67,8 +69,8 @@ def of_faults(found: Any) -> list[str]:
 def of_goodput(found: Any) -> list[str]:
     """Describe the lost time, compared with the model."""
     return [
-        f"With a {one['what']} killed once, {one['goodput']:.1%} of the time made steps that stayed, "
-        f"{one['modelled']:.1%} by the model; a checkpoint kept the training waiting for "
+        f"With one {one['what']} killed, the goodput was {one['goodput']:.1%}, against "
+        f"{one['modelled']:.1%} by the model; a checkpoint blocked training for "
         f"{1000 * one['checkpoint']:.0f} ms."
         for one in found["killed"]
     ]
@@ -92,9 +94,9 @@ def training(records: Any, part: str) -> list[str]:
     """
     name = DEMONSTRATION if part in SENTENCES else f"{DEMONSTRATION}-{part}"
     if part == "gpu" and name not in records:
-        return [f"Not measured: no GPU was at hand; where there is one, `{command_of(name)}` does."]
+        return [f"Not measured, because no GPU was available: `{command_of(name)}` measures it."]
     if name not in records:
-        return [f"Not measured yet: `{command_of(name)}` does."]
+        return [f"Not measured yet: `{command_of(name)}` measures it."]
     return SENTENCES[part](records[name]) if part in SENTENCES else list(records[name]["sentences"])
 
 

@@ -44,22 +44,26 @@ def test_what_a_demonstration_has_left_is_taken_up_and_said(tmp_path: Path) -> N
     ]
     taken = {name: record.found for name, record in records(to).items()}
     said = {part: training(taken, part) for part in [*SENTENCES, "transformer", "gpu"]}
-    assert "over 2 steps is 2.0e-07; without the sync of gradients it is 5.0e-02" in said["equality"][0]
-    assert said["equality"][1].endswith("in the layout ZeRO-3 the fullest holds 75.")
-    assert said["ring"][0] == "Each process sends 1.5 times the message."
-    assert said["ring"][1].startswith("A send takes 100 microseconds and 1.00 GB/s")
-    assert said["bubble"] == ["1F1B with 4 processes: a bubble of 3.00 microbatches, 3.00 by the formula."]
-    assert "killed at step 42: on by itself from step 40 after 37 s" in said["faults"][0]
-    assert "50.0% of the time made steps that stayed, 52.0% by the model" in said["goodput"][0]
+    assert "over 2 steps is 2.0e-07; without gradient synchronisation it is 5.0e-02" in said["equality"][0]
+    assert said["equality"][1].endswith("in the layout “ZeRO-3”, no process holds more than 75.")
+    assert said["ring"][0] == "Each process sends 1.5 times the size of the message."
+    assert said["ring"][1].startswith(
+        "With gloo on one machine, a send has a latency of 100 microseconds and a bandwidth of 1.00 GB/s"
+    )
+    assert said["bubble"] == [
+        "1F1B with 4 processes: the bubble is 3.00 microbatches, and 3.00 by the formula."
+    ]
+    assert "killed at step 42. Training restarted automatically from step 40 after 37 s" in said["faults"][0]
+    assert "the goodput was 50.0%, against 52.0% by the model" in said["goodput"][0]
     assert said["gpu"] == ["MFU 40% on an H100."]
     assert said["transformer"] == ["ROC-AUC 0.7: the gate refuses it."]
 
 
 def test_what_nobody_has_measured_says_so() -> None:
-    assert training({}, "equality") == ["Not measured yet: `make demo-distributed` does."]
-    assert training({}, "transformer") == ["Not measured yet: `make transformer` does."]
+    assert training({}, "equality") == ["Not measured yet: `make demo-distributed` measures it."]
+    assert training({}, "transformer") == ["Not measured yet: `make transformer` measures it."]
     assert training({}, "gpu") == [
-        "Not measured: no GPU was at hand; where there is one, `make bench-gpu` does."
+        "Not measured, because no GPU was available: `make bench-gpu` measures it."
     ]
 
 
