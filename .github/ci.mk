@@ -1,7 +1,7 @@
 # The make targets of the workflows, which run on a laptop too: budgets, accepted vulnerabilities, scanners.
 
-NAME := $(shell sed -n 's/^name = "\(.*\)"$$/\1/p' pyproject.toml | head -1)
-IMAGES := $(NAME)-serving $(NAME)-pipelines
+# the image of the service, then that of the pipelines
+IMAGES := $(shell sed -n 's/.*newName: \(.*\)}/\1/p' k8s/components/project/kustomization.yaml)
 BUDGET_MB := 200
 ACCEPTED :=   # vulnerabilities that do not affect us, each with the reason in a comment
 GRYPE ?= grype
@@ -27,10 +27,10 @@ sbom:
 
 # check that the service's unpacked image stays within BUDGET_MB
 budget:
-	@container=$$(docker create $(NAME)-serving:latest) \
+	@container=$$(docker create $(firstword $(IMAGES)):latest) \
 	    && size=$$(docker export $$container | wc -c) \
 	    && docker rm $$container > /dev/null \
-	    && echo "$(NAME)-serving: $$((size / 1000000)) MB unpacked; the budget is $(BUDGET_MB) MB." \
+	    && echo "$(firstword $(IMAGES)): $$((size / 1000000)) MB unpacked; the budget is $(BUDGET_MB) MB." \
 	    && test $$size -le $(BUDGET_MB)000000
 
 # a cluster on this machine with the images and k8s/overlays/local; smoke-tests its predictions (needs kind)

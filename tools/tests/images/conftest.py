@@ -35,8 +35,7 @@ def engine() -> Iterator[docker.DockerClient]:
 def flags(engine: docker.DockerClient) -> Iterator[str]:
     """Set the build flags for this machine; none if an image registry answers."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "SERVING", "serving-test")  # those of `make image` stay as they are
-        patch.setattr(images, "PIPELINES", "pipelines-test")
+        patch.setattr(images, "image_name", "fivestage-{}-test".format)  # not those of `make image`
         if not _there(engine, BASE):
             if not _there(engine, STAND_IN):
                 if not shutil.which("debootstrap"):

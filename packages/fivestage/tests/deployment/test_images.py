@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from docker.errors import ImageNotFound
 
 from fivestage.common.errors import UserError
@@ -35,7 +36,10 @@ class Engine:
 
 @pytest.fixture
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "churn"\nversion = "0.1.0"\n')
+    names = [{"name": f"fivestage-{role}", "newName": f"churn-{role}"} for role in ("serving", "pipelines")]
+    project = tmp_path / "k8s" / "components" / "project" / "kustomization.yaml"
+    project.parent.mkdir(parents=True)
+    project.write_text(yaml.safe_dump({"images": names}))
     monkeypatch.setattr(images, "ROOT", tmp_path)
     made = Engine(*request.param)
 
@@ -71,3 +75,10 @@ def test_the_projects_images_are_pushed_by_revision_and_named_by_digest(engine: 
 def test_what_does_not_go_is_a_sentence(sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         images.push_images("ghcr.io/team/project")
+
+
+@pytest.mark.parametrize("engine", [(FINE, BOTH)], indirect=True)
+@pytest.mark.usefixtures("engine")
+def test_an_image_without_a_name_is_a_sentence() -> None:
+    with pytest.raises(UserError, match="has no `newName` for the image `fivestage-other`"):
+        images.image_name("other")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import docker
+import yaml
 from docker.errors import APIError, ImageNotFound
 
 from fivestage.artifact.artifact import artifact_digest
@@ -27,15 +28,23 @@ _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY"
 
 
 def image_name(role: str) -> str:
-    """Return the name of an image: the project's name and the image's role.
+    """Return the name of the project's image for a role, without a registry and a tag.
 
     Args:
         role: `serving` or `pipelines`.
 
     Returns:
-        The name, without a registry and a tag.
+        The name that the manifests have in place of `fivestage-ROLE`.
+
+    Raises:
+        UserError: If the manifests have none.
     """
-    return f"{_project()['name']}-{role}"
+    path = ROOT / "k8s" / "components" / "project" / "kustomization.yaml"
+    try:
+        images = yaml.safe_load(path.read_text(encoding="utf-8"))["images"]
+        return next(str(one["newName"]) for one in images if one["name"] == f"fivestage-{role}")
+    except (OSError, KeyError, TypeError, StopIteration, yaml.YAMLError) as error:
+        raise UserError(f"{path} has no `newName` for the image `fivestage-{role}`: add it.") from error
 
 
 def build_serving(model: Path | None = None, version: str = "") -> str:
@@ -118,7 +127,8 @@ def _revision() -> str:
 def _build(role: str, dockerfile: Path, tag: str, arguments: Mapping[str, str], *options: str) -> str:
     """Build with the docker command: secrets and reproducible layers need BuildKit, which the SDK lacks."""
     name = image_name(role)
-    labels = {"VERSION": _project()["version"], "REVISION": commit(), "SOURCE_DATE_EPOCH": _source_date()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    labels = {"VERSION": project["version"], "REVISION": commit(), "SOURCE_DATE_EPOCH": _source_date()}
     with tempfile.TemporaryDirectory() as scratch:
         try:
             run_program(
@@ -139,12 +149,6 @@ def _build(role: str, dockerfile: Path, tag: str, arguments: Mapping[str, str], 
                 f"--build-arg BASE=.... The end of the output:\n{tail}"
             ) from error
     return f"{name}:{tag}"
-
-
-def _project() -> dict[str, str]:
-    """Return the table `project` of pyproject.toml."""
-    project: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return project
 
 
 def _source_date() -> str:
