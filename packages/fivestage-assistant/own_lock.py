@@ -1,4 +1,4 @@
-"""Keep of a lock of everything what the project's own lock does not pin to the same version."""
+"""Reduce a complete lock to the packages that the project's own lock does not pin to the same version."""
 
 import re
 import sys
@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 def entries(lock: Path) -> list[str]:
-    """The packages of a lock, each with its hashes; comments before the first."""
+    """Return the packages of a lock with their hashes, after the comments before the first."""
     return re.split(r"(?m)^(?=[a-z0-9])", lock.read_text(encoding="utf-8"))
 
 
 def keep_own(everything: Path, project: Path, own: Path) -> None:
-    """Write the assistant's own lock."""
+    """Write the assistant's lock."""
     known = {one.split()[0] for one in entries(project)}
     head, *rest = entries(everything)
     own.write_text(head + "".join(one for one in rest if one.split()[0] not in known), encoding="utf-8")

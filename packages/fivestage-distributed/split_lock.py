@@ -1,4 +1,4 @@
-"""Divide a lock of everything: what the project's own lock lacks, and torch with its CUDA libraries."""
+"""Split a complete lock: packages that the project's lock lacks, and torch with its CUDA libraries."""
 
 import re
 import sys
@@ -8,12 +8,12 @@ CUDA = re.compile(r"(torch|triton|nvidia-[\w-]+|cuda-[\w-]+)==")
 
 
 def entries(lock: Path) -> list[str]:
-    """The packages of a lock, each with its hashes; comments before the first."""
+    """Return the packages of a lock with their hashes, after the comments before the first."""
     return re.split(r"(?m)^(?=[a-z0-9])", lock.read_text(encoding="utf-8"))
 
 
 def split(lock: Path, project: Path) -> None:
-    """Write requirements.lock and requirements-torch.lock beside the lock, and remove it."""
+    """Write requirements.lock and requirements-torch.lock next to the complete lock, and remove that."""
     known = {one.split("==")[0] for one in entries(project)}
     head, *rest = entries(lock)
     added = [one for one in rest if one.split("==")[0] not in known]

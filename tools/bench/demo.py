@@ -197,7 +197,7 @@ def main() -> None:
             write_text(JSON, content)
     except UserError as error:
         sys.exit(str(error))
-    print(text)  # noqa: T201 (for a person)
+    print(text)
 
 
 if __name__ == "__main__":

@@ -30,10 +30,8 @@ Measure = Callable[[int, Floats], Statistics]  # exceedance of windows with a nu
 DRAWN_WEEKS = 30  # per trial, for the distribution of unchanged weeks
 OVERALL = (LABEL, SURE_ROWS, SCORE_INPUT)
 PROCESSES = 2
-TOUCHED = {
-    True: 0.1,
-    False: 0.02,
-}  # least share of changed rows for a window to count, for gross faults or not
+# Least share of changed rows for a window to count, for gross faults and others.
+TOUCHED = {True: 0.1, False: 0.02}
 
 
 @dataclass(frozen=True)
@@ -303,7 +301,7 @@ def in_parallel(work: Callable[[int], Any], numbers: range, what: str) -> Iterat
     ) as pool:
         for done, found in enumerate(pool.map(_do, numbers), 1):
             if done % max(1, len(numbers) // 5) == 0:
-                print(f"{what}: {done} of {len(numbers)}", flush=True)  # noqa: T201 (for a person)
+                print(f"{what}: {done} of {len(numbers)}", flush=True)
             yield found
 
 

@@ -13,9 +13,7 @@ from fivestage.evaluation.daily import Column, Floats
 from fivestage.monitoring.daily_statistics import Window
 
 Draw = np.random.Generator
-Change = Callable[
-    [pd.Series, pd.Series, Draw], pd.Series
-]  # from a column, the reference's column and a generator
+Change = Callable[[pd.Series, pd.Series, Draw], pd.Series]  # of a column, given the reference's
 COLUMNS = 6
 KNOWN = 0.95  # least share of known values in a column for faults
 MILES = 1.609
@@ -148,9 +146,9 @@ def _alike(usual: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the two columns with the most similar distributions, such as two columns in the same unit."""
     deciles = usual.quantile(np.arange(1, 10) / 10).to_numpy()
     scale = np.maximum(usual.std().to_numpy(), 1e-9)
-    apart = np.abs(deciles[:, :, None] - deciles[:, None, :]).max(axis=0) / np.minimum.outer(scale, scale)
-    apart[np.tril_indices_from(apart)] = np.inf
-    one, other = np.unravel_index(apart.argmin(), apart.shape)
+    distances = np.abs(deciles[:, :, None] - deciles[:, None, :]).max(axis=0) / np.minimum.outer(scale, scale)
+    distances[np.tril_indices_from(distances)] = np.inf
+    one, other = np.unravel_index(distances.argmin(), distances.shape)
     return [(str(usual.columns[one]), str(usual.columns[other]))]
 
 

@@ -63,12 +63,14 @@ def months(
                 shift = (number - week) * WEEK
                 waiting.append((_moved(flights_of[week], shift, carriers), _later(weather_of[week], shift)))
                 number += 1
-            made, hours = (pd.concat(frames, ignore_index=True) for frames in zip(*waiting, strict=True))
-            in_month, early_hours = made["midnight"] < end, hours["clock"] < end
-            waiting = [(made[~in_month], hours[~early_hours])]
+            flights_so_far, hours = (
+                pd.concat(frames, ignore_index=True) for frames in zip(*waiting, strict=True)
+            )
+            in_month, early_hours = flights_so_far["midnight"] < end, hours["clock"] < end
+            waiting = [(flights_so_far[~in_month], hours[~early_hours])]
             yield (
                 f"{year}-{month:02}",
-                made.loc[in_month, [*SCHEMAS["flights"]]],
+                flights_so_far.loc[in_month, [*SCHEMAS["flights"]]],
                 hours.loc[early_hours, [*SCHEMAS["weather"]]],
             )
 
@@ -88,9 +90,9 @@ def _moved(week: pd.DataFrame, shift: int, carriers: int) -> pd.DataFrame:
     fields = {name: getattr(date, name).astype(float) for name in ("year", "month", "day")}
     moved = week.assign(**fields, midnight=day, time_hour=hour)
     copies = [moved.assign(carrier=moved["carrier"] + name) for name in NAMES[: carriers - 1]]
-    made = pd.concat([moved, *copies], ignore_index=True)
-    made.loc[made.index % BROKEN == BROKEN - 1, "dep_delay"] = 9999.0
-    return made
+    copied = pd.concat([moved, *copies], ignore_index=True)
+    copied.loc[copied.index % BROKEN == BROKEN - 1, "dep_delay"] = 9999.0
+    return copied
 
 
 def _later(week: pd.DataFrame, shift: int) -> pd.DataFrame:

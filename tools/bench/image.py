@@ -43,7 +43,7 @@ def main() -> None:
         sys.exit(f"The image cannot be measured; `make image` builds it: {error}")
     except UserError as error:
         sys.exit(str(error))
-    print(text)  # noqa: T201 (for a person)
+    print(text)
 
 
 def _megabytes(engine: docker.DockerClient, image: str) -> float:

@@ -110,16 +110,16 @@ def load(
         loop = asyncio.get_running_loop()
         until = time.perf_counter() + seconds
         pause = connections / per_second if per_second else 0.0
-        made = [
+        connected = [
             await loop.create_connection(lambda: _Client(turn, until, pause), "127.0.0.1", port)
             for _ in range(connections)
         ]
-        clients = [client for _, client in made]
-        begun = time.perf_counter()
+        clients = [client for _, client in connected]
+        started = time.perf_counter()
         for place, client in enumerate(clients):  # at a rate, spread over the first pause
             loop.call_later(pause * place / connections, client.begin)
         await asyncio.gather(*(client.done for client in clients))
-        return clients, time.perf_counter() - begun
+        return clients, time.perf_counter() - started
 
     gc.collect()
     gc.disable()  # its pauses would be taken for the server's

@@ -134,7 +134,7 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
         )
     null = _unchanged(table, plan, effort.unchanged, "unchanged")
     tables = {
-        "the half that is judged": null,
+        "the measured half": null,
         "the other half": _unchanged(
             table, replace(plan, days=days[~np.isin(days, of_half)]), effort.other, "the other half"
         ),
@@ -389,13 +389,13 @@ def main() -> None:
         found = measure(QUICK if options.quick else WHOLE, half, PROBLEM.contract, spent)
     except UserError as error:
         sys.exit(str(error))
-    kept = not options.quick and not options.chosen
-    if kept:  # before anything can fail, as it took long
+    written = not options.quick and not options.chosen
+    if written:  # before anything can fail, as it took long
         write_text(JSON, json.dumps(found, indent=1))
     text = page(found)
-    print(text)  # noqa: T201 (for a person)
-    print(f"{time.perf_counter() - started:.0f} s")  # noqa: T201
-    if kept:
+    print(text)
+    print(f"{time.perf_counter() - started:.0f} s")
+    if written:
         write_between(PAGE, "measured", text)
         write_between(PAGE, "hand-set", hand_set.table())
 

@@ -62,12 +62,12 @@ def _tables(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _as_they_came(found: Mapping[str, Any]) -> Iterator[str]:
-    came = found["as_they_came"]
-    named = ", ".join(f"{name} {times}" for name, times in sorted(came["named_broken"].items()))
-    yield f"Of {came['drifted']['of']} consecutive periods of the year,"
-    yield f"starting every {came['apart']} days and compared with the days before,"
-    yield f"{_percent(came['drifted'])} cause a warning, for {came['columns_drifted']:.1f} columns on average"
-    yield f"(seasons, which one year cannot tell from faults). {_percent(came['broken'])} count as broken"
+    year = found["as_they_came"]
+    named = ", ".join(f"{name} {times}" for name, times in sorted(year["named_broken"].items()))
+    yield f"Of {year['drifted']['of']} consecutive periods of the year,"
+    yield f"starting every {year['apart']} days and compared with the days before,"
+    yield f"{_percent(year['drifted'])} cause a warning, for {year['columns_drifted']:.1f} columns on average"
+    yield f"(seasons, which one year cannot tell from faults). {_percent(year['broken'])} count as broken"
     yield f"({named or 'none'})."
 
 

@@ -93,7 +93,7 @@ def main() -> None:
         folder = next(
             (one for one in (VAR / "serving", VAR / "demo") if (one / "current").exists()), VAR / "serving"
         )
-        print(compare(folder, given.every))  # noqa: T201 (for a person)
+        print(compare(folder, given.every))
     except UserError as error:
         sys.exit(str(error))
 

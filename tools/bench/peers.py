@@ -132,7 +132,7 @@ def installed(name: str) -> Path:
     folder = FOLDER / name
     python, done = folder / "bin" / "python", folder / "installed.txt"
     if not done.exists() or done.read_text(encoding="utf-8") != "\n".join(requirements):
-        print(f"installing {requirements[0]} into {folder}", flush=True)  # noqa: T201 (for a person)
+        print(f"installing {requirements[0]} into {folder}", flush=True)
         FOLDER.mkdir(parents=True, exist_ok=True)
         uv = [sys.executable, "-m", "uv"]
         _run(name, [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])

@@ -122,7 +122,7 @@ def run_stage(name: str, folder: Path) -> None:
         "wall_seconds": time.perf_counter() - wall,
         "peak_gb": peak_bytes() / 2**30,
     }
-    print(json.dumps(spent))  # noqa: T201 (for the parent process)
+    print(json.dumps(spent))
 
 
 # --- the bench ----------------------------------------------------------------------------------------------
@@ -219,8 +219,11 @@ def table(found: Found) -> str:
             spent = f"{line.cpu_seconds:.0f} | {line.wall_seconds:.0f} | {line.peak_gb:.2f}"
             slope = ""
             if before is not None:
-                more, dearer = rows[line.times] / rows[before.times], line.cpu_seconds / before.cpu_seconds
-                slope = f"{math.log(dearer) / math.log(more):.2f}"
+                row_ratio, cpu_ratio = (
+                    rows[line.times] / rows[before.times],
+                    line.cpu_seconds / before.cpu_seconds,
+                )
+                slope = f"{math.log(cpu_ratio) / math.log(row_ratio):.2f}"
             text.append(f"| {stage} | {line.times} | {line.rows:,} | {spent} | {slope} |")
             before = line
     about = (
@@ -248,7 +251,7 @@ def write(found: Found) -> None:
 
 def say(sentence: str) -> None:
     """Print a line of progress."""
-    print(sentence, flush=True)  # noqa: T201 (for a person)
+    print(sentence, flush=True)
 
 
 def bench(sizes: Sequence[int], *, others: bool) -> None:
@@ -257,9 +260,11 @@ def bench(sizes: Sequence[int], *, others: bool) -> None:
     Raises:
         UserError: if a stage fails.
     """
-    kept = TypeAdapter(Found).validate_json(JSON.read_bytes()) if JSON.exists() else Found(0)
-    curve, equal = (tuple(learning_curve()), tuple(compare_workers())) if others else (kept.curve, kept.equal)
-    lines = [line for line in kept.lines if line.times not in sizes]
+    previous = TypeAdapter(Found).validate_json(JSON.read_bytes()) if JSON.exists() else Found(0)
+    curve, equal = (
+        (tuple(learning_curve()), tuple(compare_workers())) if others else (previous.curve, previous.equal)
+    )
+    lines = [line for line in previous.lines if line.times not in sizes]
 
     def save() -> None:
         write(Found(PROBLEM.contract.budget.rows_in_memory, tuple(lines), equal, curve))

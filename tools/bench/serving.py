@@ -35,10 +35,7 @@ PAGE = ROOT / "docs" / "serving.md"
 PORT = 8790
 CONNECTIONS, BATCH = 16, 1000
 HALF = "half of the most"  # load at half of the highest rate
-CROWD, TIMES = (
-    512,
-    4,
-)  # connections and multiple of the highest rate for the overload; three times are reached
+CROWD, TIMES = 512, 4  # overload: connections, and multiple of the highest rate (about 3 is reached)
 OURS, ECHO, WORKERS = "fivestage", "empty FastAPI echo", "fivestage, 2 workers"
 START_SECONDS = 600
 LOGS = VAR / "bench" / "server.log"
@@ -154,9 +151,9 @@ def measured(name: str, pid: int, server: Server, seconds: float) -> Iterator[Li
         memory = resident_megabytes(pid)
         return Line(name, kind, connections, rows, rate, cpu, p50, p99, start, memory, idle)
 
-    most = load(PORT, one, CONNECTIONS, seconds, pid)
-    yield line("the most", CONNECTIONS, 1, most)
-    half = most.requests / most.seconds / 2
+    highest = load(PORT, one, CONNECTIONS, seconds, pid)
+    yield line("the most", CONNECTIONS, 1, highest)
+    half = highest.requests / highest.seconds / 2
     yield line(HALF, CONNECTIONS, 1, load(PORT, one, CONNECTIONS, seconds, pid, half))
     yield line("the most", 2, BATCH, load(PORT, many, 2, seconds, pid))
 
@@ -169,11 +166,11 @@ def compare(
     Raises:
         UserError: if a server fails.
     """
-    place = read_served_version(pointer_folder / "current").folder
-    artifact = load_artifact(place)
+    artifact_folder = read_served_version(pointer_folder / "current").folder
+    artifact = load_artifact(artifact_folder)
     rows = requests(artifact)
     if with_peers:
-        peers.prepare(artifact, place, rows, PORT)
+        peers.prepare(artifact, artifact_folder, rows, PORT)
     columns = peers.types_of(artifact.contract) if with_peers else None
     found: dict[tuple[Any, ...], list[Line]] = {}
     logged = 0.0
@@ -181,7 +178,7 @@ def compare(
         with tempfile.TemporaryDirectory() as folder:
             shutil.copy(pointer_folder / "current", folder)
             for name, server in servers(Path(folder), rows, columns).items():
-                print(f"round {number + 1} of {rounds}: {name}", flush=True)  # noqa: T201 (for a person)
+                print(f"round {number + 1} of {rounds}: {name}", flush=True)
                 with started(server) as pid:
                     for line in measured(name, pid, server, seconds):
                         found.setdefault((line.server, line.load, line.rows), []).append(line)
@@ -189,15 +186,15 @@ def compare(
                 _, first = next(store.answers())
             logged = float(len(first.request) + len(first.answer))
     lines = [_median(each) for each in found.values()]
-    most = next(one for one in lines if one.server == OURS and one.rows == 1 and one.load != HALF)
+    highest = next(one for one in lines if one.server == OURS and one.rows == 1 and one.load != HALF)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(pointer_folder / "current", folder)
         ours = servers(Path(folder), rows, None)[OURS]
-        overload_text = overload(Path(folder), ours, most.requests_per_s, seconds)
+        overload_text = overload(Path(folder), ours, highest.requests_per_s, seconds)
     return lines, logged, overload_text
 
 
-def overload(folder: Path, server: Server, most: float, seconds: float) -> str:
+def overload(folder: Path, server: Server, highest: float, seconds: float) -> str:
     """Describe the responses when requests arrive at several times the highest rate.
 
     Raises:
@@ -205,14 +202,14 @@ def overload(folder: Path, server: Server, most: float, seconds: float) -> str:
     """
     with started(server) as pid:
         load(PORT, server.single, CONNECTIONS, 0.5, pid)
-        found = load(PORT, server.single, CROWD, seconds, pid, TIMES * most)
+        found = load(PORT, server.single, CROWD, seconds, pid, TIMES * highest)
         after = load(PORT, server.single, CONNECTIONS, 0.5, pid)
     if found.failures or after.failures or after.refused:
         raise UserError(f"The service failed {found.failures + after.failures} requests under overload.")
     objective = load_artifact(read_served_version(folder / "current").folder).contract.service.p99_ms
     offered, answered = (found.requests + found.refused) / found.seconds, found.requests / found.seconds
     return (
-        f"Overload: {offered:,.0f} requests/s over {CROWD} connections, {offered / most:.1f} times the "
+        f"Overload: {offered:,.0f} requests/s over {CROWD} connections, {offered / highest:.1f} times the "
         f"highest rate above. {answered:,.0f} requests/s were answered, p99 {found.percentile(0.99):.1f} ms "
         f"(objective: {objective:g}); the others got 503 with `Retry-After`; none failed, and none was "
         "refused afterwards."
@@ -314,7 +311,7 @@ def main() -> None:
     write_text(PATH, capacity_of(lines, logged).model_dump_json(indent=1) + "\n")
     text = f"{table(lines, options.rounds)}\n\n{overload_text}"
     write_between(PAGE, "measured", text)
-    print(f"{text}\n\n`make size` uses this.")  # noqa: T201 (for a person)
+    print(f"{text}\n\n`make size` uses this.")
 
 
 if __name__ == "__main__":

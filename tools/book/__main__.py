@@ -65,14 +65,14 @@ def main() -> None:
             return
         if not options.no_collect:
             for name in collect(commit()):
-                print(f"Updated docs/measured/{name}.json")  # noqa: T201 (for a person)
+                print(f"Updated docs/measured/{name}.json")
             if not is_current_demo():
-                print("Not updated: docs/measured/demo.json (`make clean demo` measures it)")  # noqa: T201
+                print("Not updated: docs/measured/demo.json (`make clean demo` measures it)")
         if options.picture:
-            print(f"Wrote {PICTURES[options.picture]()}")  # noqa: T201 (for a person)
+            print(f"Wrote {PICTURES[options.picture]()}")
         for name, text in generated_pages().items():
             write_text(ROOT / name, text)
-        print(f"Wrote {build()}")  # noqa: T201 (for a person)
+        print(f"Wrote {build()}")
     except UserError as error:
         sys.exit(str(error))
 

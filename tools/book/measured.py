@@ -35,13 +35,8 @@ COMMANDS = {  # for other records: make bench-NAME
     GPU: "make bench-gpu",
     BACKTEST: "make backtest",
 }
-OF_MONITORING = (
-    DEMO,
-    SPEED,
-    "monitoring",
-    BACKTEST,
-    "study-tolerance",
-)  # depend on the contract's monitoring
+# Records that depend on the contract's monitoring.
+OF_MONITORING = (DEMO, SPEED, "monitoring", BACKTEST, "study-tolerance")
 
 
 @dataclass(frozen=True)
@@ -94,9 +89,8 @@ def collect(
             continue
         day = datetime.fromtimestamp(path.stat().st_mtime, UTC).date()
         written = content["model"]["lineage"]["commit"] if name == DEMO else commit
-        problem = (
-            {} if name in (DEMONSTRATION, GPU) else problem_now()
-        )  # these do not use the project's problem
+        # Two measurements do not use the project's problem.
+        problem = {} if name in (DEMONSTRATION, GPU) else problem_now()
         write(name, Record(day, written, machine(), problem, content), to)
         new.append(name)
     return new

@@ -86,8 +86,8 @@ def linked(text: str, page: Path, pages: dict[Path, Path], root: Path = ROOT) ->
         code.add(place)
         named = NAMED.match(words)
         line = f"#L-{line_of(str(place), named['name'], root)}" if named else ""
-        shown = f"<code>{words.strip('`')}</code>" if words.startswith("`") else words
-        return f'<a href="{os.path.relpath(Path(CODE) / f"{place}.html", here)}{line}">{shown}</a>'
+        label = f"<code>{words.strip('`')}</code>" if words.startswith("`") else words
+        return f'<a href="{os.path.relpath(Path(CODE) / f"{place}.html", here)}{line}">{label}</a>'
 
     parts = FENCE.split(text)
     return "".join(part if part.startswith("```") else LINK.sub(replacement, part) for part in parts), code

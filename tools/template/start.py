@@ -77,9 +77,9 @@ def main(arguments: list[str]) -> int:
     try:
         removed = start(ROOT, dict(one.split("=", 1) for one in options.data), options.template)
     except (UserError, copier.errors.UserMessageError, ValueError) as error:
-        print(error, file=sys.stderr)  # noqa: T201 (for a person)
+        print(error, file=sys.stderr)
         return 1
-    print(f"This is now a project; {len(removed)} files were removed. Review the changes: git diff.")  # noqa: T201
+    print(f"This is now a project; {len(removed)} files were removed. Review the changes: git diff.")
     return 0
 
 

@@ -28,7 +28,7 @@ from fivestage_assistant.assistant_contract import (  # noqa: E402
 )
 from fivestage_assistant.embedding import MiniLm, installed_embedding  # noqa: E402
 from fivestage_assistant.passages import Document  # noqa: E402
-from fivestage_assistant.retrieval import Retrievers  # noqa: E402
+from fivestage_assistant.retrieval import retriever_of  # noqa: E402
 from fivestage_assistant.search_index import SearchIndex, build_index  # noqa: E402
 
 MEASURED = ROOT / "docs" / "measured" / "demo.json"
@@ -75,7 +75,7 @@ def small(documents: list[Document], contract: AssistantContract, model: MiniLm)
 @pytest.fixture
 def answerer(small: SearchIndex, contract: AssistantContract, model: MiniLm) -> Answerer:
     """An answerer over the three pages that never declines."""
-    return Answerer(small, Retrievers(small, model).get("hybrid"), model, contract.answers, ALWAYS)
+    return Answerer(small, retriever_of(small, model, "hybrid"), model, contract.answers, ALWAYS)
 
 
 @pytest.fixture(scope="session")

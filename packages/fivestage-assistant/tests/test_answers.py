@@ -12,7 +12,7 @@ from fivestage_assistant.embedding import MiniLm
 from fivestage_assistant.passages import Chunking, Document, cut
 from fivestage_assistant.prompts import DEFAULT
 from fivestage_assistant.question_set import Question
-from fivestage_assistant.retrieval import Retrievers
+from fivestage_assistant.retrieval import retriever_of
 from fivestage_assistant.search_index import build_index
 from fivestage_assistant.support import alter_number, measure_support, quotable, support
 
@@ -89,7 +89,7 @@ def test_a_model_that_keeps_to_the_passages_is_shown(answerer: Answerer) -> None
     ("said", "why"),
     [
         ("State is cached, answers are not [9].", "not retrieved"),
-        ("State is cached, answers are not.", "cites nothing"),
+        ("State is cached, answers are not.", "has no citation"),
         ("A cache of answers could save 99.7% of the CPU [1].", "not supported"),
         ("Redis keeps everything in three regions [1].", "not supported"),
         ("What is cached [1]?", "not supported"),
@@ -281,14 +281,14 @@ def test_where_the_heading_alone_names_what_is_asked_its_sentences_answer(
 ) -> None:
     text = "# Why not deep learning?\n\nBecause it was tried, and trees saved more money.\n"
     index = build_index([Document("docs/a.md", text, accepted=True)], contract.chunking, model)
-    answerer = Answerer(index, Retrievers(index, model).get("hybrid"), model, contract.answers, ALWAYS)
+    answerer = Answerer(index, retriever_of(index, model, "hybrid"), model, contract.answers, ALWAYS)
     assert "trees saved more" in answerer.answer("Why is there no deep learning here?").text
 
 
 def test_sentences_of_a_page_are_read_in_its_order(contract: AssistantContract, model: MiniLm) -> None:
     text = "# Spool\n\nThe spool holds answers of an hour.\n\nAnswers leave the spool when the log is back.\n"
     index = build_index([Document("docs/a.md", text, accepted=True)], contract.chunking, model)
-    answerer = Answerer(index, Retrievers(index, model).get("hybrid"), model, contract.answers, ALWAYS)
+    answerer = Answerer(index, retriever_of(index, model, "hybrid"), model, contract.answers, ALWAYS)
     answer = answerer.answer("When do answers leave the spool?")
     lines = [one.line for one in answer.citations]
     assert lines == sorted(lines)

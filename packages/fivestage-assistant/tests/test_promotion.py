@@ -74,15 +74,15 @@ def test_a_good_index_passes_every_gate() -> None:
 @pytest.mark.parametrize(
     ("name", "bad"),
     [
-        ("pages are found", replace(GOOD, scores=scores(0.37), champion=scores(0.37))),
+        ("retrieval quality", replace(GOOD, scores=scores(0.37), champion=scores(0.37))),
         ("not worse than the champion", replace(GOOD, champion=scores(0.6))),
-        ("shuffled passages are not", replace(GOOD, shuffled=scores(0.3))),
+        ("shuffled control", replace(GOOD, shuffled=scores(0.3))),
         ("citations are retrieved", replace(GOOD, answers=replace(GOOD.answers, cited=0.99))),
-        ("its own page supports a sentence", replace(GOOD, support=replace(GOOD.support, own=0.9))),
-        ("another page does not", replace(GOOD, support=replace(GOOD.support, other=0.2))),
-        ("altered numbers are caught", replace(GOOD, support=replace(GOOD.support, altered=0.7))),
-        ("the answerable is answered", replace(GOOD, answers=replace(GOOD.answers, answered=0.8))),
-        ("the unanswerable is declined", replace(GOOD, answers=replace(GOOD.answers, declined=0.5))),
+        ("support by the own page", replace(GOOD, support=replace(GOOD.support, own=0.9))),
+        ("support by another page", replace(GOOD, support=replace(GOOD.support, other=0.2))),
+        ("altered numbers rejected", replace(GOOD, support=replace(GOOD.support, altered=0.7))),
+        ("answerable questions answered", replace(GOOD, answers=replace(GOOD.answers, answered=0.8))),
+        ("unanswerable questions declined", replace(GOOD, answers=replace(GOOD.answers, declined=0.5))),
     ],
 )
 def test_each_gate_refuses_what_it_is_for(name: str, bad: Evaluation) -> None:

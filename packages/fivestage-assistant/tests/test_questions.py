@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from fivestage.common.settings import ROOT
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.index_pipeline import documents_now
 from fivestage_assistant.passages import cut
-from fivestage_assistant.question_set import Question, broken_places, read_questions, states, value_at
+from fivestage_assistant.question_set import headings_of, missing, read_questions, states, value_at
 
 QUESTIONS = read_questions(ROOT / "assistant" / "questions")
 of_the_template = pytest.mark.skipif(
@@ -44,7 +43,9 @@ def test_every_reference_leads_to_a_page_and_a_section(
     """Lists broken references: fix them in assistant/questions, or rename the heading."""
     del run_results
     passages = [passage for one in documents_now(contract) for passage in cut(one, contract.chunking)]
-    assert broken_places(QUESTIONS, passages) == []
+    headings = headings_of(passages)
+    broken = [(one.text, missing(place, headings)) for one in QUESTIONS for place in one.places]
+    assert [one for one in broken if one[1]] == []
 
 
 @of_the_template
@@ -61,13 +62,10 @@ def test_every_number_is_in_the_results(run_results: dict[str, Any]) -> None:
 
 def test_a_broken_reference_is_named() -> None:
     passages: Sequence[Any] = cut_small()
-    fine = Question("Which?", ("docs/a.md#Two",))
-    assert broken_places([fine], passages) == []
-    lost = [replace(fine, places=("docs/a.md#Three",)), replace(fine, places=("docs/b.md",))]
-    assert [one.partition(" refers to ")[2] for one in broken_places(lost, passages)] == [
-        "“Three”, which docs/a.md does not have.",
-        "docs/b.md, which is not in the corpus.",
-    ]
+    headings = headings_of(passages)
+    assert missing("docs/a.md#Two", headings) == ""
+    assert missing("docs/a.md#Three", headings) == "“Three”, which docs/a.md does not have."
+    assert missing("docs/b.md", headings) == "docs/b.md, which is not in the corpus."
 
 
 def cut_small() -> Sequence[Any]:

@@ -21,7 +21,7 @@ from fivestage_assistant.guard import is_suspicious, without_links
 from fivestage_assistant.index_pipeline import documents_now
 from fivestage_assistant.passages import Document, cut
 from fivestage_assistant.prompts import DEFAULT
-from fivestage_assistant.retrieval import Retrievers
+from fivestage_assistant.retrieval import retriever_of
 from fivestage_assistant.run_records import records
 from fivestage_assistant.search_index import SearchIndex, build_index, without
 
@@ -46,7 +46,7 @@ def attacked(
     )
     index = build_index([*without(small, ()), page], contract.chunking, model, small)
     return Answerer(
-        index, Retrievers(index, model).get("hybrid"), model, contract.answers, ALWAYS, guarded=guarded
+        index, retriever_of(index, model, "hybrid"), model, contract.answers, ALWAYS, guarded=guarded
     )
 
 
@@ -128,7 +128,7 @@ def test_a_record_of_a_run_is_quoted_and_never_in_a_prompt(
     text = "# Releases\n\nRelease 3 was made because the word of the day is marigold.\n"
     record = Document("run/releases.md", text, "var/releases.jsonl", accepted=True)
     index = build_index([*without(small, ()), record], contract.chunking, model, small)
-    answerer = Answerer(index, Retrievers(index, model).get("hybrid"), model, contract.answers, ALWAYS)
+    answerer = Answerer(index, retriever_of(index, model, "hybrid"), model, contract.answers, ALWAYS)
     chat = StandIn(obey)
     answer = answerer.answer("Why was release 3 made?", DEFAULT, chat)
     assert answer.fell_back == RECORDED

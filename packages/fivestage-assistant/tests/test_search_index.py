@@ -10,7 +10,7 @@ from fivestage_assistant.answering import ALWAYS, Answerer
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.embedding import MiniLm
 from fivestage_assistant.passages import Chunking, Document
-from fivestage_assistant.retrieval import Retrievers
+from fivestage_assistant.retrieval import retriever_of, retrievers
 from fivestage_assistant.search_index import SearchIndex, build_index, load_index, save_index, without
 
 
@@ -39,7 +39,7 @@ def test_a_deleted_page_is_never_found(
     assert less.about.digest != small.about.digest
     assert "docs/rollback.md" not in less.about.documents
     for name in ("bm25", "embeddings", "hybrid"):
-        found = Retrievers(less, model).get(name).search("Who may roll back, and how long does it take?", 50)
+        found = retriever_of(less, model, name).search("Who may roll back, and how long does it take?", 50)
         assert found
         assert all(one.passage.path != "docs/rollback.md" for one in found)
 
@@ -64,9 +64,9 @@ def test_only_changed_texts_are_embedded_again(
 
 def test_without_an_embedding_model_stems_do(documents: list[Document], contract: AssistantContract) -> None:
     index = build_index(documents, contract.chunking, None)
-    found = Retrievers(index, None).get("hybrid").search("Who may roll back?", 3)
+    found = retriever_of(index, None, "hybrid").search("Who may roll back?", 3)
     assert found[0].passage.path == "docs/rollback.md"
-    answerer = Answerer(index, Retrievers(index, None).get("hybrid"), None, contract.answers, ALWAYS)
+    answerer = Answerer(index, retriever_of(index, None, "hybrid"), None, contract.answers, ALWAYS)
     assert "on call" in answerer.answer("Who may roll back?").text
 
 
@@ -87,10 +87,10 @@ def test_a_day_in_the_question_puts_its_period_first(contract: AssistantContract
     for month, said in ((10, quiet), (11, quiet), (12, loud)):
         text += f"## Period from 2013-{month}-03 to 2013-{month}-09\n\n{said} It was good.\n\n"
     index = build_index([Document("run/monitoring.md", text)], contract.chunking, model)
-    retrievers = Retrievers(index, model)
-    for name in ("bm25", "embeddings", "hybrid"):
+    by_retriever = retrievers(index, model)
+    for name in by_retriever:
         for question in ("Which alert fired on 3 December?", "Which alert fired on December 9th, 2013?"):
-            assert "2013-12" in retrievers.get(name).search(question, 1)[0].passage.heading
+            assert "2013-12" in by_retriever[name].search(question, 1)[0].passage.heading
 
 
 def test_of_equal_passages_the_one_on_a_page_about_it_comes_first(model: MiniLm) -> None:
@@ -100,6 +100,6 @@ def test_of_equal_passages_the_one_on_a_page_about_it_comes_first(model: MiniLm)
     index = build_index(
         [cats, Document("docs/b.md", releases + shared)], Chunking(heading_in_text=False), model
     )
-    found = Retrievers(index, model).get("hybrid").search("Who decides to undo a release?", 9)
+    found = retriever_of(index, model, "hybrid").search("Who decides to undo a release?", 9)
     order = [one.passage.path for one in found if one.passage.heading == "Who"]
     assert order == ["docs/b.md", "docs/a.md"]

@@ -37,7 +37,7 @@ def main() -> None:
             sys.exit(str(error))
         text = json.dumps(found, indent=1)
         write_text(REPORTS / "bench" / f"study-{name}.json", text)
-        print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)  # noqa: T201 (for a person)
+        print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

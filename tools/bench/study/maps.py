@@ -26,8 +26,8 @@ def measure() -> dict[str, Any]:
         names = [f"entity-{number:09d}" for number in range(keys)]
         names_to_find = [names[number] for number in numbers_of_keys]
         table = dict(zip(names, np.arange(keys, dtype=float).tolist(), strict=True))
-        held = sys.getsizeof(table) + sum(map(sys.getsizeof, names)) + keys * sys.getsizeof(0.5)
-        lines.append(line("dict, text to number", keys, held, _looked_up(table, names_to_find)))
+        size = sys.getsizeof(table) + sum(map(sys.getsizeof, names)) + keys * sys.getsizeof(0.5)
+        lines.append(line("dict, text to number", keys, size, _looked_up(table, names_to_find)))
         numbers, values = np.arange(0, 7 * keys, 7), np.arange(keys, dtype=float)
         at = np.array(numbers_of_keys) * 7
         lines.append(
@@ -81,8 +81,8 @@ def _history(keys: int) -> tuple[OnlineFeatureStore, float]:
         for key in range(keys):
             history.add(AdditiveEvent("seen", key, 1000 * fact + key % 1000, (1,)))
     log = history._logs["seen"]  # noqa: SLF001 (to measure its size)
-    held = sys.getsizeof(log) + sum(map(_bytes_of, log.values()))
-    return history, held / keys
+    size = sys.getsizeof(log) + sum(map(_bytes_of, log.values()))
+    return history, size / keys
 
 
 def _bytes_of(series: Series) -> int:

@@ -100,7 +100,7 @@ def measure() -> dict[str, Any]:
                 "row_ms": row_ms,
             }
         )
-        print(f"  {name}: {spent:.0f} s of CPU", flush=True)  # noqa: T201 (for a person)
+        print(f"  {name}: {spent:.0f} s of CPU", flush=True)
     best = answers["gradient boosting"]
     for one_line in lines:
         one_line["boosting_saves"] = saved(study, answers[str(one_line["family"])], best)

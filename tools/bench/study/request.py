@@ -36,7 +36,7 @@ SECONDS = 3.0
 GROUP = 8  # predictions per commit
 START = """
 import time
-begun = time.process_time()
+started = time.process_time()
 import serving.app
 from problem import PROBLEM
 imported = time.process_time()
@@ -46,7 +46,7 @@ from fivestage.artifact.engine import Engine
 artifact = load_artifact(Path({folder!r}))
 loaded = time.process_time()
 engine = Engine(artifact, PROBLEM.features)
-print(imported - begun, loaded - imported, time.process_time() - loaded)
+print(imported - started, loaded - imported, time.process_time() - loaded)
 """
 
 
@@ -71,10 +71,10 @@ def measure() -> dict[str, Any]:
     }
 
 
-def parts(model: Model, given: list[dict[str, Any]]) -> dict[str, float]:
+def parts(model: Model, raw_rows: list[dict[str, Any]]) -> dict[str, float]:
     """Return the CPU microseconds of a one-row request by part; the rest is HTTP and the event loop."""
     engine, scorer, artifact = model.engine, model.engine.scorer, model.artifact
-    bodies = [json.dumps({"rows": [row]}).encode() for row in given]
+    bodies = [json.dumps({"rows": [row]}).encode() for row in raw_rows]
     rows = [model.rows.read(body)[0] for body in bodies]
     features = [engine.features(row) for row in rows]
     vectors = [
@@ -95,14 +95,14 @@ def parts(model: Model, given: list[dict[str, Any]]) -> dict[str, float]:
 
         return best_seconds(run) / (rounds * len(items)) * 1e6
 
-    whole = each(lambda row: engine.predict([row]), rows)
-    asked = each(engine.features, rows)
+    total = each(lambda row: engine.predict([row]), rows)
+    feature_time = each(engine.features, rows)
     trees = each(scorer.forecast_one, vectors)
     found = {
         "decode and validate": each(model.rows.read, bodies),
-        "features, from the history in memory": asked,
+        "features, from the history in memory": feature_time,
         "trees and calibration": trees,
-        "categories and the decision": max(0.0, whole - asked - trees),
+        "categories and the decision": max(0.0, total - feature_time - trees),
         "encode the answer": each(
             lambda one: encoder.encode(engine.form.message("name", model.version, one)), answers
         ),
@@ -127,10 +127,10 @@ def parts(model: Model, given: list[dict[str, Any]]) -> dict[str, float]:
     return found
 
 
-def batches(model: Model, given: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """Rows a second through the engine, by rows of a call."""
+def batches(model: Model, raw_rows: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Return rows per second of the engine, by rows per call."""
     found = []
-    plain = [model.rows.read(json.dumps({"rows": [row]}).encode())[0] for row in given]
+    plain = [model.rows.read(json.dumps({"rows": [row]}).encode())[0] for row in raw_rows]
     for size in SIZES:
         rows = (plain * size)[:size]
         model.engine.predict(rows)
@@ -140,28 +140,28 @@ def batches(model: Model, given: list[dict[str, Any]]) -> list[dict[str, float]]
 
 
 def start(pointer: ServedVersion) -> dict[str, float]:
-    """Seconds of CPU until a process can answer, by part: the median of some starts."""
-    asked = [sys.executable, "-c", START.format(folder=str(pointer.folder))]
+    """Return the CPU seconds until a process can answer, by part: the median of three starts."""
+    command = [sys.executable, "-c", START.format(folder=str(pointer.folder))]
     times = []
     for _ in range(3):
-        told = subprocess.run(asked, capture_output=True, text=True, check=True)  # noqa: S603 (our own words)
-        times.append([float(part) for part in told.stdout.split()])
+        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 (our own words)
+        times.append([float(part) for part in done.stdout.split()])
     names = ("import", "read the artifact", "compile and check the trees, rebuild the history")
     return dict(zip(names, np.median(times, axis=0).tolist(), strict=True))
 
 
 def queue(folder: Path, rows: list[dict[str, Any]], model: Model) -> dict[str, Any]:
-    """Latency at shares of the most that the service answers, beside what M/M/1 expects at that rate."""
+    """Return latencies at shares of the highest rate, with the prediction of an M/M/1 queue at each rate."""
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copy(folder / "current", scratch)
         server = next(iter(servers(Path(scratch), rows, None).values()))
         with started(server) as pid:
             load(PORT, server.single, CONNECTIONS, 0.5, pid)
             full = load(PORT, server.single, CONNECTIONS, SECONDS, pid)
-            most = full.requests / full.seconds
+            highest_rate = full.requests / full.seconds
             lines = []
             for share in LOADS:
-                found = load(PORT, server.single, CONNECTIONS, SECONDS, pid, share * most)
+                found = load(PORT, server.single, CONNECTIONS, SECONDS, pid, share * highest_rate)
                 rate = found.requests / found.seconds
                 lines.append(
                     {
@@ -169,9 +169,9 @@ def queue(folder: Path, rows: list[dict[str, Any]], model: Model) -> dict[str, A
                         "rate": rate,
                         "p50_ms": found.percentile(0.5),
                         "p99_ms": found.percentile(0.99),
-                        "expected_p50_ms": float(np.log(2)) / max(1e-9, most - rate) * 1000,
-                        "expected_p99_ms": split_p99(rate, most, 1) * 1000,
+                        "expected_p50_ms": float(np.log(2)) / max(1e-9, highest_rate - rate) * 1000,
+                        "expected_p99_ms": split_p99(rate, highest_rate, 1) * 1000,
                     }
                 )
     threshold = {"many": MANY, "many_stale": MANY_STALE}
-    return {"most": most, "version": model.version, "lines": lines} | threshold
+    return {"most": highest_rate, "version": model.version, "lines": lines} | threshold

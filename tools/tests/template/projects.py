@@ -44,9 +44,8 @@ def _rendered(template: Path, name: str, answers: tuple[tuple[str, str], ...]) -
 def part_of(template: Path, folder: Path, *names: str) -> Path:
     """Copy the template's questions and a few of its files, for tests that need no more."""
     (answers,) = template.glob("*answers_file*.jinja")
-    shutil.copytree(
-        template / "tools" / "template", folder / "tools" / "template"
-    )  # what .jinja files include
+    included = Path("tools", "template")  # by .jinja files
+    shutil.copytree(template / included, folder / included)
     for name in ("copier.yml", answers.name, *names):
         for path in (template / name, template / f"{name}.jinja"):
             if path.exists():

@@ -19,9 +19,7 @@ from fivestage_assistant.support import quotable, support
 from fivestage_assistant.text import content_stems, days, distinctiveness, numbers, stem, versions
 
 Kind = Literal["extractive", "generated", "unknown"]
-NAME = re.compile(
-    r"(?<!^)\b[A-Z][A-Za-z]+|\b\d{3,}\b"
-)  # a capitalised word inside the question, or a long number
+NAME = re.compile(r"(?<!^)\b[A-Z][A-Za-z]+|\b\d{3,}\b")  # a capitalised word after the first, or a number
 VERB = re.compile(
     r"\b(?:i|you|we|it|they|who|to|can|could|should|must)\s+(\w+)|\bwhat\s+(\w+s)\b|\b(\w+ly)\b",
     re.IGNORECASE,
@@ -32,7 +30,7 @@ CITED = re.compile(r"\[(\d{1,2})\]")
 CHARACTERS_PER_TOKEN = 4  # an estimate for the budget, made before the model counts tokens
 PRICED_TOKENS = 1_000_000  # the number of tokens that prices are per
 SEARCHED = 50  # passages to retrieve, before those that may not be quoted are dropped
-RECORDED = "what a run has recorded is quoted, and never put into a prompt"
+RECORDED = "records of runs are quoted, but never put into a prompt"
 
 
 @dataclass(frozen=True)
@@ -81,8 +79,8 @@ class Answer:
 
     def cost(self, limits: Answers) -> float:
         """Return the cost of the chat model's response."""
-        said = self.generated
-        return 0.0 if said is None else price(said.input_tokens, said.output_tokens, limits)
+        response = self.generated
+        return 0.0 if response is None else price(response.input_tokens, response.output_tokens, limits)
 
 
 @dataclass(frozen=True)
@@ -235,25 +233,25 @@ class Answerer:
         part: str,
         question: str,
         found: Sequence[Retrieved],
-        before: Sequence[tuple[Passage, int]],
+        earlier: Sequence[tuple[Passage, int]],
         *,
         one: bool,
     ) -> list[tuple[Passage, int]]:
         """Return the sentences that answer a part of a question: the best, and those with a similar score."""
-        said = {passage.sentences[place].text for passage, place in before}
+        quoted = {passage.sentences[place].text for passage, place in earlier}
         chosen: list[tuple[Passage, int]] = []
         best = 0.0
         for score, passage, place in self._ranked(part, question, found):
             if chosen and (one or len(chosen) == self.limits.sentences or score < NEXT_SHARE * best):
                 break
             sentence = passage.sentences[place]
-            whole = f"{passage.heading}\n{passage.text}"
+            passage_text = f"{passage.heading}\n{passage.text}"
             if (
-                sentence.text not in said
-                and support(sentence.text, whole, "" if sentence.context else question).passed
+                sentence.text not in quoted
+                and support(sentence.text, passage_text, "" if sentence.context else question).passed
             ):
                 chosen.append((passage, place))
-                said.add(sentence.text)
+                quoted.add(sentence.text)
                 best = best or score
         pages = [passage.path for passage, _ in chosen]  # sentences of one page keep its order
         return sorted(chosen, key=lambda of: (pages.index(of[0].path), of[0].sentences[of[1]].line, of[1]))
@@ -267,12 +265,12 @@ class Answerer:
         asked = set(content_stems(part)) | set(days(question)) | set(versions(question))
         total = sum(map(self.signals.rarity, asked)) or 1.0
         scored: list[tuple[float, Passage, int]] = []
-        aside: list[tuple[float, Passage, int]] = []
+        by_heading: list[tuple[float, Passage, int]] = []
         for rank, one in enumerate(found, 1):
-            may = {id(sentence) for sentence in quotable(one.passage)}
+            quotable_ids = {id(sentence) for sentence in quotable(one.passage)}
             subject = set(content_stems(one.passage.subject))
             for place, sentence in enumerate(one.passage.sentences):
-                if id(sentence) not in may:
+                if id(sentence) not in quotable_ids:
                     continue
                 own = set(content_stems(f"{sentence.context} {sentence.text}"))
                 if not asked & (own | subject):
@@ -282,15 +280,15 @@ class Answerer:
                 cosine = self._cosine(one.passage, place, vector)
                 score = COSINE_WEIGHT * cosine + overlap
                 score += RANK_WEIGHT / rank + fitness(sentence, one.passage, kinds)
-                (scored if asked & own else aside).append((score, one.passage, place))
-        return sorted(scored or aside, key=lambda item: -item[0])  # those that match by their heading only
+                (scored if asked & own else by_heading).append((score, one.passage, place))
+        return sorted(scored or by_heading, key=lambda item: -item[0])
 
     def _cosine(self, passage: Passage, place: int, vector: Vectors | None) -> float:
         """Return the cosine of question and sentence; vectors are by position in the unguarded passage."""
         if vector is None:
             return 0.0
-        whole = self.index.by_name[passage.name]
-        at = place if whole is passage else whole.sentences.index(passage.sentences[place])
+        unguarded = self.index.by_name[passage.name]
+        at = place if unguarded is passage else unguarded.sentences.index(passage.sentences[place])
         return float(np.dot(self.index.vectors[self.index.first_sentences[passage.name] + at], vector))
 
     # --- generated ---
@@ -314,19 +312,19 @@ class Answerer:
         prompt = fill(template, question, pages)
         limits = self.limits
         if price(len(prompt) // CHARACTERS_PER_TOKEN, limits.max_output_tokens, limits) > limits.max_cost:
-            return replace(extracted, fell_back="the prompt is over the budget of an answer")
+            return replace(extracted, fell_back="the prompt exceeds the budget per answer")
         observe(prompt)
         try:
-            said = chat.complete(prompt)
+            response = chat.complete(prompt)
         except Exception as error:  # noqa: BLE001 (providers' clients raise their own)
             return replace(extracted, fell_back=f"the chat model failed ({type(error).__name__})")
         if not self._guarded:
-            return replace(extracted, text=said.text, kind="generated", generated=said)
-        citations, reason = check_generated(said.text, question, pages)
+            return replace(extracted, text=response.text, kind="generated", generated=response)
+        citations, reason = check_generated(response.text, question, pages)
         if reason:
-            return replace(extracted, fell_back=reason, generated=said)
-        text = guard.without_links(said.text)
-        return replace(extracted, text=text, kind="generated", citations=citations, generated=said)
+            return replace(extracted, fell_back=reason, generated=response)
+        text = guard.without_links(response.text)
+        return replace(extracted, text=text, kind="generated", citations=citations, generated=response)
 
 
 def _verbs(question: str) -> set[str]:
@@ -417,24 +415,24 @@ def check_generated(
         The citations and an empty text; or none, and the reason why the answer is not shown.
     """
     if guard.is_suspicious(CITED.sub("", text)):
-        return (), "the answer carries a link, or reads like an instruction"
+        return (), "the answer contains a link, or reads like an instruction"
     citations: list[Citation] = []
     asked = set(content_stems(question))
     for part in re.findall(r"[^\[\]]+(?:\[\d{1,2}\][\s.,]*)+|[^\[\]]+$", text.strip()):
-        said = CITED.sub("", part).strip(" .,\n")
+        sentence = CITED.sub("", part).strip(" .,\n")
         cited = [int(number) for number in CITED.findall(part)]
-        if not said:
+        if not sentence:
             continue
         if not cited or not all(1 <= number <= len(passages) for number in cited):
-            return (), "a sentence cites nothing, or what was not retrieved"
-        own = [passages[number - 1] for number in cited]
-        whole = "\n".join(f"{one.heading}\n{one.text}" for one in own)
-        if not support(said, whole, question).passed:
+            return (), "a sentence has no citation, or cites a passage that was not retrieved"
+        cited_passages = [passages[number - 1] for number in cited]
+        cited_text = "\n".join(f"{one.heading}\n{one.text}" for one in cited_passages)
+        if not support(sentence, cited_text, question).passed:
             return (), "a sentence is not supported by what it cites"
-        stems = set(content_stems(said))
+        stems = set(content_stems(sentence))
         if len(stems) < FEW_STEMS and not asked & stems:
-            return (), "a sentence has nothing to do with the question"
-        citations += [cite(one, _closest(said, one)) for one in own]
+            return (), "a sentence does not address the question"
+        citations += [cite(one, _closest(sentence, one)) for one in cited_passages]
     return (tuple(citations), "") if citations else ((), "the answer is empty")
 
 
@@ -476,8 +474,8 @@ def price(input_tokens: int, output_tokens: int, limits: Answers) -> float:
     return (input_tokens * limits.input_price + output_tokens * limits.output_price) / PRICED_TOKENS
 
 
-def _closest(said: str, passage: Passage) -> int:
+def _closest(sentence: str, passage: Passage) -> int:
     """Return the position of the passage's sentence that shares most stems with a text."""
-    stems = set(content_stems(said))
+    stems = set(content_stems(sentence))
     shared = [len(stems & set(content_stems(one.text))) for one in passage.sentences]
     return shared.index(max(shared))

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 import uvicorn
 from fastapi import FastAPI
-from fivestage.common.settings import ROOT
 from fivestage.serving.openapi import refusals
 from fivestage.serving.pages import POLICY
 from fivestage.serving.problems import ProblemError
@@ -22,7 +21,6 @@ from fivestage_assistant.assistant_contract import AssistantContract, read_assis
 from fivestage_assistant.text import sentences
 
 PAGE = Path(__file__).with_name("ask.html")
-CONTRACT = ROOT / "assistant" / "assistant.yaml"
 
 
 class AskRequest(BaseModel, extra="forbid"):
@@ -151,7 +149,7 @@ def _event(name: str, content: dict[str, Any]) -> str:
 
 def create() -> FastAPI:
     """Create the application from the environment; uvicorn calls this in each process."""
-    settings, contract = AskSettings.from_environment(), read_assistant_contract(CONTRACT)
+    settings, contract = AskSettings.from_environment(), read_assistant_contract()
     return create_app(contract, settings, chat_of(settings, contract))
 
 

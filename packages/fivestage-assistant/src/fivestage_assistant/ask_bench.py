@@ -25,8 +25,8 @@ from fivestage_assistant.retrieval import (
     EmbeddingRetriever,
     HybridRetriever,
     Retriever,
-    Retrievers,
     by_scores,
+    retriever_of,
 )
 from fivestage_assistant.search_index import IndexAbout, SearchIndex, build_index
 
@@ -49,13 +49,13 @@ def bench(contract: AssistantContract) -> dict[str, Any]:
     build_index(documents, contract.chunking, None)
     stems = time.process_time() - started
     evaluation = judge(contract, index, None)
-    judged = judging_index(index, model)
-    gate = [one for one in questions_of(contract, judged) if one.part == "gate"]
+    evaluated = judging_index(index, model)
+    gate = [one for one in questions_of(contract, evaluated) if one.part == "gate"]
     scale = BUILT / len(index.passages)
     record = {
         **evaluation,
         "limits": contract.gates.model_dump(),
-        "chunking": chunking_ablation(documents, contract, model, gate, judged),
+        "chunking": chunking_ablation(documents, contract, model, gate, evaluated),
         "latency": latency(index, contract, model, gate),
         "build": {"passages": BUILT, "cpu_seconds": built * scale, "stems_alone_cpu_seconds": stems * scale},
         "large": json.loads(_large_index_in_new_process()),
@@ -77,7 +77,7 @@ def chunking_ablation(
     for words, heading in settings:
         chunking = before.chunking.model_copy(update={"max_words": words, "heading_in_text": heading})
         index = build_index(documents, chunking, model, before)
-        scores = evaluate_retrieval(Retrievers(index, model).get(contract.answers.retriever), questions)
+        scores = evaluate_retrieval(retriever_of(index, model, contract.answers.retriever), questions)
         measured = {metric: asdict(scores.interval(metric)) for metric in METRICS}
         results.append({"max_words": words, "heading": heading, "passages": len(index.passages), **measured})
     return results
@@ -87,7 +87,7 @@ def latency(
     index: SearchIndex, contract: AssistantContract, model: MiniLm | None, questions: Sequence[Question]
 ) -> dict[str, float]:
     """Measure CPU milliseconds for retrieval and for the answer, one question at a time."""
-    retriever = Retrievers(index, model).get(contract.answers.retriever)
+    retriever = retriever_of(index, model, contract.answers.retriever)
     answerer = Answerer(index, retriever, model, contract.answers, ALWAYS)
     answerer.clean_by_name()
     times = []

@@ -1,14 +1,12 @@
 """The assistant's commands, which a project runs as `python -m assistant`."""
 
 import json
-import math
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from html import escape
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,14 +21,15 @@ from fivestage.features.problem import Problem
 from fivestage.monitoring.retraining import RetrainingDecision, RetrainingHistory
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting.results import Results, load
+from jinja2 import Environment, StrictUndefined
 from typer import Argument, Option
 
 from fivestage_assistant.ask_service import FOLDER, AskSettings
 from fivestage_assistant.assistant_contract import AssistantContract, read_assistant_contract
 
 Decide = Callable[[RetrainingHistory], RetrainingDecision]
-CONTRACT = ROOT / "assistant" / "assistant.yaml"
 PAGE = REPORTS / "assistant" / "index.html"
+TEMPLATE = Path(__file__).with_name("ask_page.html.j2")
 READY_SECONDS = 60.0
 
 
@@ -49,17 +48,17 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
     @app.command()
     def index(why: Annotated[str, Option(help="a sentence for the history")] = "by hand") -> None:
         """Index the corpus; the index serves if it passes its gates."""
-        index_corpus(contract(), why)
+        index_corpus(read_assistant_contract(), why)
 
     @app.command()
     def accept() -> None:
         """Accept all pages as they are worded now, so that they may be quoted; lists the new ones."""
-        accept_as_worded(contract())
+        accept_as_worded(read_assistant_contract())
 
     @app.command()
     def ask(question: Annotated[str, Argument(help="in English")]) -> None:
         """Answer one question without a service."""
-        typer.echo(shown(_ask_once(contract(), question)))
+        typer.echo(shown(_ask_once(read_assistant_contract(), question)))
 
     @app.command(stores=False)
     def serve() -> None:
@@ -75,7 +74,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         from fivestage_assistant.prompts import find_prompt, promote_prompt
 
         done = roll_back(FOLDER, why)
-        promote_prompt(find_prompt(f"{contract().name}_prompt", done.prompt_version))
+        promote_prompt(find_prompt(f"{read_assistant_contract().name}_prompt", done.prompt_version))
         typer.echo(
             f"Release {done.number} serves index {done.index} and prompt {done.prompt_version}: {done.why}."
         )
@@ -89,7 +88,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         from fivestage_assistant.index_pipeline import change_prompt
 
         gates, version = change_prompt(
-            contract(), file.read_text(encoding="utf-8"), why, AskSettings.from_environment()
+            read_assistant_contract(), file.read_text(encoding="utf-8"), why, AskSettings.from_environment()
         )
         print_gates(gates)
         typer.echo(f"Version {version} of the prompt serves.")
@@ -106,7 +105,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         from fivestage_assistant.question_set import read_questions
         from fivestage_assistant.watching import save_window, watch, windows_before
 
-        of, served = contract(), current_release(FOLDER)
+        of, served = read_assistant_contract(), current_release(FOLDER)
         if served is None:
             raise UserError("No index serves yet: run `make index-assistant`.")
         store = open_store(AskSettings.from_environment().database_url)
@@ -133,7 +132,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         """Write the Prometheus alert rules from the contract to assistant/rules.yaml."""
         from fivestage_assistant.ask_metrics import write_rules
 
-        typer.echo(f"Wrote {write_rules(contract())}.")
+        typer.echo(f"Wrote {write_rules(read_assistant_contract())}.")
 
     @app.command()
     def bench() -> None:
@@ -141,7 +140,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         from fivestage_assistant.ask_bench import RECORD
         from fivestage_assistant.ask_bench import bench as measure
 
-        measure(contract())
+        measure(read_assistant_contract())
         typer.echo(f"Wrote {RECORD}.")
 
     @app.command()
@@ -149,7 +148,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         """Index a finished demo, evaluate, serve, ask ten questions; writes reports/assistant/index.html."""
         times = [time.perf_counter()]
         typer.echo("index: split pages and records into passages, and check the gates")
-        promoted, evaluation = index_corpus(contract(), "make demo-assistant")
+        promoted, evaluation = index_corpus(read_assistant_contract(), "make demo-assistant")
         times.append(time.perf_counter())
         if not promoted:
             raise UserError("The index did not pass its gates, so nothing is served.")
@@ -161,11 +160,6 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         typer.echo(f"\nSee {page}; it took {times[2] - times[0]:.0f} s.")
 
     return app
-
-
-def contract() -> AssistantContract:
-    """Read the project's assistant.yaml."""
-    return read_assistant_contract(CONTRACT)
 
 
 def accept_as_worded(of: AssistantContract) -> None:
@@ -290,17 +284,6 @@ def _asked(client: Any, question: str) -> dict[str, Any]:
     return {"question": question, "response": found}
 
 
-STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2rem}table{border-collapse:collapse;width:100%;font-size:.9rem}
-th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #d5dce4;vertical-align:top}
-.kind{font-size:.8rem;color:#5d6b7c}
-blockquote{margin:.3rem 0;padding:.4rem .8rem;border-left:3px solid #0b63b6;background:#f2f6fa}
-code{font-size:.85rem;overflow-wrap:anywhere}.failed{color:#b3261e}
-"""
-INTERVAL = "{value:.3f} ({low:.3f} to {high:.3f})"
-
-
 def write_ask_page(
     evaluation: dict[str, Any], asked: Sequence[dict[str, Any]], seconds: dict[str, float], path: Path
 ) -> Path:
@@ -315,71 +298,7 @@ def write_ask_page(
     Returns:
         The path.
     """
-    parts = [
-        "<!doctype html><html lang=en><head><meta charset=utf-8>",
-        "<meta name=viewport content='width=device-width, initial-scale=1'>",
-        f"<title>The assistant</title><style>{STYLE}</style></head><body><h1>The assistant</h1>",
-        f"<p>Index <code>{escape(evaluation['index'])}</code>: {evaluation['documents']} documents in",
-        f"{evaluation['passages']} passages, judged on {evaluation['questions']['gate']} gate questions",
-        f"({evaluation['questions']['tuning']} for tuning). Ask it: <code>make serve-assistant</code></p>",
-        "<h2>Gates</h2>",
-        _table(
-            ("gate", "result", "finding"),
-            [(one["name"], _passed(one["passed"]), one["sentence"]) for one in evaluation["gates"]],
-        ),
-        "<h2>Retrievers</h2><p>Means over gate questions; intervals of 95% over resampled pages.</p>",
-        _table(
-            ("retriever", "MRR@10", "nDCG@10", "recall@5", "MRR@10 against BM25"),
-            [
-                (
-                    name,
-                    *(
-                        INTERVAL.format(**found[key])
-                        for key in ("mrr@10", "ndcg@10", "recall@5", "against bm25")
-                    ),
-                )
-                for name, found in evaluation["retrievers"].items()
-            ]
-            + [("shuffled names (control)", INTERVAL.format(**evaluation["shuffled"]), "", "", "")],
-        ),
-        "<h2>Answers</h2>",
-        _table(
-            ("rate", "value"),
-            [
-                (name.replace("_", " "), "not measured" if math.isnan(value) else _rate(value))
-                for name, value in evaluation["answers"].items()
-            ],
-        ),
-        f"<h2>{len(asked)} questions</h2>",
-        *(_question(one) for one in asked),
-        "<h2>Time</h2>",
-        _table(("part", "seconds"), [(name, f"{value:.1f}") for name, value in seconds.items()]),
-        "</body></html>",
-    ]
-    return write_text(path, "\n".join(parts))
-
-
-def _question(one: dict[str, Any]) -> str:
-    found = one["response"]
-    cited = "".join(
-        f"<li><code>{escape(cited['path'])}:{cited['line']}</code> {escape(cited['heading'])}</li>"
-        for cited in found["citations"]
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
+        TEMPLATE.read_text("utf-8")
     )
-    return (
-        f"<h3>{escape(one['question'])}</h3><p class=kind>{escape(found['kind'])}, confidence "
-        f"{found['confidence']:.0%}</p><blockquote>{escape(found['answer'])}</blockquote><ol>{cited}</ol>"
-    )
-
-
-def _rate(value: float) -> str:
-    return f"{value:.1%}"
-
-
-def _passed(passed: bool) -> str:  # noqa: FBT001 (a cell)
-    return "passed" if passed else "FAILED"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    heads = "".join(f"<th>{escape(one)}</th>" for one in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{heads}</tr>{body}</table>"
+    return write_text(path, template.render(evaluation=evaluation, asked=asked, seconds=seconds))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from fivestage.reporting.results import Estimate
 from numpy.typing import NDArray
 
 from fivestage_assistant.answering import ALWAYS, RECORDED, Abstention, Answer, Answerer, ChatModel, Signals
@@ -28,26 +29,17 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A mean with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class RetrievalScores:
     """The metrics of each question."""
 
     pages: tuple[str, ...]  # each question's own page
     values: dict[str, Values]  # one value per question, by metric
 
-    def interval(self, metric: str) -> Interval:
+    def interval(self, metric: str) -> Estimate:
         """Return the mean over questions; its interval is from resampling pages."""
         return bootstrap(self.values[metric], self.pages)
 
-    def against(self, other: "RetrievalScores", metric: str) -> Interval:
+    def against(self, other: "RetrievalScores", metric: str) -> Estimate:
         """Return the mean paired difference to another retriever, with its interval."""
         return bootstrap(self.values[metric] - other.values[metric], self.pages)
 
@@ -86,16 +78,16 @@ def chance_mrr(passages: Sequence[Passage], questions: Sequence[Question], order
     return float(np.mean(found))
 
 
-def bootstrap(values: Values, clusters: Sequence[str], resamples: int = RESAMPLES) -> Interval:
+def bootstrap(values: Values, clusters: Sequence[str], resamples: int = RESAMPLES) -> Estimate:
     """Return the mean and percentiles over resampled clusters, as questions about one page are dependent."""
     if not len(values):
-        return Interval(float("nan"), float("nan"), float("nan"))
+        return Estimate(math.nan)
     names, places = np.unique(np.array(clusters), return_inverse=True)
     sums, counts = np.bincount(places, values), np.bincount(places)
     drawn = np.random.default_rng(0).integers(0, len(names), (resamples, len(names)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     low, high = np.quantile(means, (0.025, 0.975))
-    return Interval(float(values.mean()), float(low), float(high))
+    return Estimate(float(values.mean()), float(low), float(high))
 
 
 @dataclass(frozen=True)

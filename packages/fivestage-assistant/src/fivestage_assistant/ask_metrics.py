@@ -34,7 +34,7 @@ class AskMetrics(ServiceMetrics):
         )
         self.tokens = Counter("ask_chat_tokens", "Tokens of the chat model.", ["direction"], registry=own)
         self.cost = Counter(
-            "ask_chat_cost", "What the chat model cost, in the contract's currency.", registry=own
+            "ask_chat_cost", "Cost of the chat model, in the contract's currency.", registry=own
         )
         release = Gauge(
             "ask_release_info",
@@ -53,10 +53,10 @@ class AskMetrics(ServiceMetrics):
         """Count a new answer."""
         if not answer.retrieved:
             self.empty.inc()
-        said = answer.generated
-        if said is not None:
-            self.tokens.labels("input").inc(said.input_tokens)
-            self.tokens.labels("output").inc(said.output_tokens)
+        response = answer.generated
+        if response is not None:
+            self.tokens.labels("input").inc(response.input_tokens)
+            self.tokens.labels("output").inc(response.output_tokens)
             self.cost.inc(cost)
         if answer.fell_back and answer.kind == "extractive":
             self.fallbacks.inc()

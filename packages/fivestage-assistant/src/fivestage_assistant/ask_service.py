@@ -28,7 +28,7 @@ from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.embedding import installed_embedding
 from fivestage_assistant.passages import Passage
 from fivestage_assistant.promotion import INDEXES, ServedRelease, current_release
-from fivestage_assistant.retrieval import Retrievers
+from fivestage_assistant.retrieval import retriever_of
 from fivestage_assistant.search_index import SearchIndex, load_index
 from fivestage_assistant.tracing import Timed, TraceWriter
 
@@ -142,7 +142,7 @@ class AskService:
     def _load(self, found: ServedRelease) -> Serving:
         index = load_index(self.settings.folder / INDEXES / found.index)
         model, limits = installed_embedding(), self.contract.answers
-        retriever = Retrievers(index, model).get(limits.retriever)
+        retriever = retriever_of(index, model, limits.retriever)
         answerer = Answerer(index, retriever, model, limits, found.abstention)
         answerer.clean_by_name()  # check all sentences now, not with the first question
         return Serving(found, index, answerer)
@@ -203,7 +203,7 @@ class AskService:
         return answer, Timed(started, retrieved, time.time_ns(), tuple(found), prompts[0] if prompts else "")
 
     def _body(self, answer: Answer, serving: Serving) -> dict[str, Any]:
-        said = answer.generated
+        response = answer.generated
         return {
             "answer": answer.text,
             "kind": answer.kind,
@@ -212,8 +212,8 @@ class AskService:
             "fell_back": answer.fell_back,
             "index_version": serving.release.index,
             "prompt_version": serving.release.prompt_version,
-            "model": said.model if said else "",
-            "tokens": {"input": said.input_tokens, "output": said.output_tokens} if said else {},
+            "model": response.model if response else "",
+            "tokens": {"input": response.input_tokens, "output": response.output_tokens} if response else {},
             "cost": round(answer.cost(self.contract.answers), 8),
             "retrieved": list(answer.retrieved),
         }

@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fivestage.common.errors import UserError
+from fivestage.common.settings import ROOT
 from fivestage.common.strict_yaml import read_yaml
 from fivestage.contract.strict_model import Count, Name, Positive, Share, StrictModel, Text
 from pydantic import Field, ValidationError
 
 from fivestage_assistant.passages import Chunking
 from fivestage_assistant.retrieval import RetrieverName
+
+CONTRACT = ROOT / "assistant" / "assistant.yaml"
 
 
 class Purpose(StrictModel):
@@ -86,7 +89,7 @@ class AssistantContract(StrictModel):
     questions: Text = "assistant/questions"  # folder of the committed questions
 
 
-def read_assistant_contract(path: Path) -> AssistantContract:
+def read_assistant_contract(path: Path = CONTRACT) -> AssistantContract:
     """Read assistant.yaml; raise a UserError that names the wrong field."""
     try:
         return AssistantContract.model_validate(_tuples(read_yaml(path)))

@@ -102,7 +102,7 @@ def chain(answerer: Answerer, template: str, chat: LangChainModel | None) -> Run
 
 def _document(found: Retrieved) -> Document:
     one = found.passage
-    facts = {
+    metadata = {
         "path": one.path,
         "line": one.lines[0],
         "heading": one.heading,
@@ -110,7 +110,7 @@ def _document(found: Retrieved) -> Document:
         "cosine": found.cosine,
         "stems": found.stems,
     }
-    return Document(id=one.name, page_content=one.text, metadata=facts)
+    return Document(id=one.name, page_content=one.text, metadata=metadata)
 
 
 def _retrieved(answerer: Answerer, documents: Sequence[Document]) -> list[Retrieved]:

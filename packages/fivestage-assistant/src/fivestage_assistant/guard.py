@@ -18,16 +18,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import chain, pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fivestage_assistant import embedding
 from fivestage_assistant.passages import Passage, Sentence
-from fivestage_assistant.text import ELSEWHERE, content_stems, distinctiveness, stem, visible
+from fivestage_assistant.text import DATA, ELSEWHERE, content_stems, distinctiveness, stem, visible
 
-DATA = Path(__file__).with_name("data")
 # Limits of the classifier's log-odds, above which a text is an instruction.
 THRESHOLD = -0.5  # withholds 2 to 3% of honest sentences that it was not trained on
 DOUBTFUL = -1.0  # for sentences with a rare word that occurs nowhere else in the corpus
@@ -91,34 +89,34 @@ def is_suspicious(text: str) -> bool:
 
 def is_disguised(text: str) -> bool:
     """Return whether a text is suspicious for its form, whatever its content."""
-    shown = visible(text)
+    visible_text = visible(text)
     return bool(
-        shown != unicodedata.normalize("NFKC", text).replace("\r", "")  # part of it is invisible
-        or LINK.search(shown)
-        or ELSEWHERE.search(shown)
-        or ENCODED.search(shown)
-        or MARKUP.search(shown)
-        or ROLES.search(shown)
-        or not is_english(shown)
+        visible_text != unicodedata.normalize("NFKC", text).replace("\r", "")  # part of it is invisible
+        or LINK.search(visible_text)
+        or ELSEWHERE.search(visible_text)
+        or ENCODED.search(visible_text)
+        or MARKUP.search(visible_text)
+        or ROLES.search(visible_text)
+        or not is_english(visible_text)
     )
 
 
 def is_english(text: str) -> bool:
     """Return whether a text seems to consist of English words, and does not repeat one word throughout."""
-    said = text.lower().split()
-    if any(said.count(one) >= max(REPEATED, len(said) / 2) for one in said if len(one) >= FRAGMENT):
+    words = text.lower().split()
+    if any(words.count(one) >= max(REPEATED, len(words) / 2) for one in words if len(one) >= FRAGMENT):
         return False
-    if len(FOREIGN.intersection(said)) >= MAX_FOREIGN:
+    if len(FOREIGN.intersection(words)) >= MAX_FOREIGN:
         return False
-    found = [one for one in re.findall(r"[^\W\d_]+", NAMES.sub(" ", text).lower()) if len(one) > 1]
+    alphabetic = [one for one in re.findall(r"[^\W\d_]+", NAMES.sub(" ", text).lower()) if len(one) > 1]
     unknown = [
         one
-        for one in found
+        for one in alphabetic
         if one not in _vocabulary() and not (INFLECTED.search(one) and stem(one) in _vocabulary())
     ]
     backwards = [one for one in unknown if len(one) > FRAGMENT and one[::-1] in _vocabulary()]
     return len(backwards) < 2 and (  # noqa: PLR2004 (one can be chance: "spool" is "loops" backwards)
-        len(found) < MIN_WORDS or len(unknown) <= (1 - MIN_ENGLISH) * len(found)
+        len(alphabetic) < MIN_WORDS or len(unknown) <= (1 - MIN_ENGLISH) * len(alphabetic)
     )
 
 
@@ -142,11 +140,11 @@ def clean(passages: Sequence[Passage]) -> dict[str, Passage]:
     verdicts = iter(_verdicts([one.text for passage in passages for one in passage.sentences]))
     headings = sorted({text for one in passages for text in (one.title, one.heading)})
     odds = zip(headings, _log_odds(headings), strict=True)
-    bad = {text for text, one in odds if is_disguised(text) or one > SURE}
+    suspicious = {text for text, one in odds if is_disguised(text) or one > SURE}
     found = {}
     for one in passages:
         kept = _kept(one.sentences, [next(verdicts) for _ in one.sentences])
-        if kept and not {one.title, one.heading} & bad:
+        if kept and not {one.title, one.heading} & suspicious:
             found[one.name] = one if len(kept) == len(one.sentences) else replace(one, sentences=kept)
     return found
 
@@ -219,8 +217,8 @@ def _log_odds(texts: Sequence[str]) -> Any:
     if not texts:
         return np.empty(0)
     vectors, classifier = _classifier()
-    seen = vectors.transform(texts)
-    return np.where(seen.getnnz(axis=1), classifier.decision_function(seen), -np.inf)
+    features = vectors.transform(texts)
+    return np.where(features.getnnz(axis=1), classifier.decision_function(features), -np.inf)
 
 
 @lru_cache(maxsize=1)
@@ -231,9 +229,9 @@ def _classifier() -> tuple[Any, Any]:
 
     instructions, statements = _lines("instructions.txt"), _lines("statements.txt")
     vectors = TfidfVectorizer(analyzer=_terms, sublinear_tf=True)
-    seen = vectors.fit_transform([*(one.replace("%s", "") for one in instructions), *statements])
+    features = vectors.fit_transform([*(one.replace("%s", "") for one in instructions), *statements])
     labels = [True] * len(instructions) + [False] * len(statements)
-    return vectors, LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000).fit(seen, labels)
+    return vectors, LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000).fit(features, labels)
 
 
 def _terms(text: str) -> list[str]:
@@ -244,8 +242,8 @@ def _terms(text: str) -> list[str]:
 
 def _folded(text: str) -> str:
     """Return a text in lower case without accents, with look-alike characters replaced by Latin letters."""
-    shown = unicodedata.normalize("NFD", visible(text).translate(LOOKALIKES))
-    letters = "".join(one for one in shown if unicodedata.category(one) != "Mn")
+    decomposed = unicodedata.normalize("NFD", visible(text).translate(LOOKALIKES))
+    letters = "".join(one for one in decomposed if unicodedata.category(one) != "Mn")
     disguised = re.compile(r"(?<![\w.-])(?=\w*\d)\w*[^\W\d_](?![\w-])")
     return disguised.sub(lambda found: found[0].translate(DIGITS), letters).lower()
 

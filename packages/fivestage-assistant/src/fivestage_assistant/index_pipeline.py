@@ -48,8 +48,8 @@ from fivestage_assistant.promotion import (
     require_passed,
 )
 from fivestage_assistant.prompts import champion_prompt, promote_prompt, register_prompt
-from fivestage_assistant.question_set import Question, broken_places, read_questions
-from fivestage_assistant.retrieval import RetrieverName, Retrievers, ShuffledRetriever
+from fivestage_assistant.question_set import Question, headings_of, missing, read_questions
+from fivestage_assistant.retrieval import RetrieverName, ShuffledRetriever, retriever_of, retrievers
 from fivestage_assistant.run_records import FOLDER as RECORDS
 from fivestage_assistant.search_index import SearchIndex, build_index, load_index, save_index, without
 from fivestage_assistant.support import measure_support
@@ -174,27 +174,27 @@ def judge(contract: AssistantContract, index: SearchIndex, champion: SearchIndex
         As JSON values: gates, metrics of each retriever, rates of support and answers, rule of abstention.
     """
     model, limits = installed_embedding(), contract.answers
-    judged = judging_index(index, model)
-    questions = questions_of(contract, judged)
+    evaluated = judging_index(index, model)
+    questions = questions_of(contract, evaluated)
     gate, tuning = ([one for one in questions if one.part == part] for part in ("gate", "tuning"))
-    retrievers = Retrievers(judged, model)
+    by_retriever = retrievers(evaluated, model)
     by_name: dict[RetrieverName, RetrievalScores] = {
-        name: evaluate_retrieval(retrievers.get(name), gate) for name in retrievers.by_name
+        name: evaluate_retrieval(retriever, gate) for name, retriever in by_retriever.items()
     }
-    retriever = retrievers.get(limits.retriever)
+    chosen: RetrieverName = limits.retriever if limits.retriever in by_name else "bm25"
     answering = answering_index(index, questions, model)
-    answers_from = Retrievers(answering, model).get(limits.retriever)
+    answers_from = retriever_of(answering, model, limits.retriever)
     rule = fit_abstention(answering, answers_from, tuning, contract)
     answerer = Answerer(answering, answers_from, model, limits, rule)
     if champion is not None:
-        of_champion = Retrievers(judging_index(champion, model), model).get(limits.retriever)
+        of_champion = retriever_of(judging_index(champion, model), model, limits.retriever)
     found = Evaluation(
-        scores=evaluate_retrieval(retriever, gate),
+        scores=by_name[chosen],
         champion=evaluate_retrieval(of_champion, gate) if champion is not None else None,
-        shuffled=evaluate_retrieval(ShuffledRetriever(retriever, judged.passages), gate),
-        support=measure_support(judged.passages),
+        shuffled=evaluate_retrieval(ShuffledRetriever(by_retriever[chosen], evaluated.passages), gate),
+        support=measure_support(evaluated.passages),
         answers=evaluate_answers(answerer, gate, results_as_json()),
-        chance=chance_mrr(judged.passages, gate),
+        chance=chance_mrr(evaluated.passages, gate),
     )
     bm25 = by_name["bm25"]
     return {
@@ -230,21 +230,15 @@ def questions_of(contract: AssistantContract, index: SearchIndex) -> list[Questi
     Raises:
         UserError: if a question's own page is missing from the corpus; it names the question.
     """
-    found = []
+    headings, found = headings_of(index.passages), []
     for question in read_questions(ROOT / contract.questions):
-        missing = {
-            place
-            for place in question.places
-            if broken_places([replace(question, places=(place,))], index.passages)
-        }
+        places = tuple(one for one in question.places if not missing(one, headings))
         own = question.places[0] if question.places else ""
-        if own in missing and not own.startswith(RECORDS):
+        if own not in places and own and not own.startswith(RECORDS):
             raise UserError(f"The question {question.text!r} refers to {own}, which is not in the corpus.")
         known = set(versions(index.documents.get(own.partition("#")[0], "")))
-        if own not in missing and (not own or known.issuperset(versions(question.text))):
-            found.append(
-                replace(question, places=tuple(one for one in question.places if one not in missing))
-            )
+        if not own or (own in places and known.issuperset(versions(question.text))):
+            found.append(replace(question, places=places))
     return found
 
 
@@ -291,10 +285,10 @@ def register(contract: AssistantContract, index: SearchIndex, found: dict[str, A
         )
         mlflow.log_artifacts(str(FOLDER / INDEXES / index.version), "index")
         source = f"{run.info.artifact_uri}/index"
-    made = client.create_model_version(
+    registered = client.create_model_version(
         name, source, run_id=run.info.run_id, tags={"digest": index.about.digest, "index": index.version}
     )
-    return str(made.version)
+    return str(registered.version)
 
 
 def set_alias_to_index(client: MlflowClient, name: str, alias: str, index: str) -> None:
@@ -355,16 +349,16 @@ def change_prompt(
     model = installed_embedding()
     index = load_index(settings.folder / INDEXES / served.index)
     questions = questions_of(contract, index)
-    judged = answering_index(index, questions, model)
+    answering = answering_index(index, questions, model)
     gate = [one for one in questions if one.part == "gate"][:most]
-    retriever = Retrievers(judged, model).get(contract.answers.retriever)
-    answerer = Answerer(judged, retriever, model, contract.answers, served.abstention)
+    retriever = retriever_of(answering, model, contract.answers.retriever)
+    answerer = Answerer(answering, retriever, model, contract.answers, served.abstention)
     results = results_as_json()
     before = evaluate_answers(answerer, gate, results, served.template, chat)
     after = evaluate_answers(answerer, gate, results, template, chat)
     gates = prompt_gates(after, before if served.prompt_version else None, contract.gates)
-    made = register_prompt(f"{contract.name}_prompt", template, why)
-    require_passed(gates, f"Version {made.version} of the prompt")
-    promote_prompt(made)
-    release(settings.folder, replace(served, prompt_version=made.version, template=template), why)
-    return gates, made.version
+    registered = register_prompt(f"{contract.name}_prompt", template, why)
+    require_passed(gates, f"Version {registered.version} of the prompt")
+    promote_prompt(registered)
+    release(settings.folder, replace(served, prompt_version=registered.version, template=template), why)
+    return gates, registered.version

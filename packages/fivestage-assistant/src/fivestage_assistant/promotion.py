@@ -69,17 +69,17 @@ def index_gates(found: Evaluation, limits: Gates) -> tuple[Gate, ...]:
         paired = at_least("not worse than the champion", against.low, -limits.max_mrr_loss, sentence)
     return (
         at_least(
-            "pages are found",
+            "retrieval quality",
             mrr.value,
             limits.min_mrr,
             f"MRR@10 {mrr.value:.3f} ({mrr.low:.3f} to {mrr.high:.3f})",
         ),
         paired,
         at_most(
-            "shuffled passages are not",
+            "shuffled control",
             shuffled - found.chance,
             limits.max_shuffled_mrr,
-            f"MRR@10 {shuffled:.3f} under other names, {shuffled - found.chance:+.3f} against chance",
+            f"MRR@10 {shuffled:.3f} with shuffled passages, {shuffled - found.chance:+.3f} against chance",
         ),
         at_least(
             "citations are retrieved",
@@ -87,26 +87,24 @@ def index_gates(found: Evaluation, limits: Gates) -> tuple[Gate, ...]:
             1.0,
             f"{answers.cited:.1%} of the answers cite what was retrieved",
         ),
-        at_least(
-            "its own page supports a sentence", support.own, limits.min_support_own, f"{support.own:.1%} pass"
-        ),
+        at_least("support by the own page", support.own, limits.min_support_own, f"{support.own:.1%} pass"),
         at_most(
-            "another page does not", support.other, limits.max_support_random, f"{support.other:.1%} pass"
+            "support by another page", support.other, limits.max_support_random, f"{support.other:.1%} pass"
         ),
         at_least(
-            "altered numbers are caught",
+            "altered numbers rejected",
             support.altered,
             limits.min_altered_caught,
-            f"{support.altered:.1%} caught",
+            f"{support.altered:.1%} rejected",
         ),
         at_least(
-            "the answerable is answered",
+            "answerable questions answered",
             answers.answered,
             limits.min_answered,
             f"{answers.answered:.1%} answered",
         ),
         at_least(
-            "the unanswerable is declined",
+            "unanswerable questions declined",
             answers.declined,
             limits.min_declined,
             f"{answers.declined:.1%} declined",

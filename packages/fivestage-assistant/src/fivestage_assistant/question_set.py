@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -84,20 +84,22 @@ def read_questions(folder: Path) -> list[Question]:
     return found
 
 
-def broken_places(questions: Iterable[Question], passages: Sequence[Passage]) -> list[str]:
-    """Return a sentence for each page or section that questions refer to and the corpus lacks."""
+def headings_of(passages: Sequence[Passage]) -> dict[str, set[str]]:
+    """Return the headings of each page of a corpus."""
     headings: dict[str, set[str]] = {}
     for passage in passages:
         headings.setdefault(passage.path, set()).add(passage.heading)
-    found = []
-    for question in questions:
-        for place in question.places:
-            page, _, heading = place.partition("#")
-            if page not in headings:
-                found.append(f"{question.text!r} refers to {page}, which is not in the corpus.")
-            elif not any(one.startswith(heading) for one in headings[page]):
-                found.append(f"{question.text!r} refers to “{heading}”, which {page} does not have.")
-    return found
+    return headings
+
+
+def missing(place: str, headings: Mapping[str, set[str]]) -> str:
+    """Describe what a corpus lacks of a question's place; empty if it has both page and heading."""
+    page, _, heading = place.partition("#")
+    if page not in headings:
+        return f"{page}, which is not in the corpus."
+    if not any(one.startswith(heading) for one in headings[page]):
+        return f"“{heading}”, which {page} does not have."
+    return ""
 
 
 def value_at(results: Any, path: str) -> float:

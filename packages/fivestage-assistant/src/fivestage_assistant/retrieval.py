@@ -2,9 +2,8 @@
 
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Literal, Protocol
 
 import bm25s
@@ -170,34 +169,22 @@ class ShuffledRetriever:
         return [replace(one, passage=self._other[one.passage.name]) for one in found]
 
 
-class Retrievers:
-    """The retrievers of an index, created on first use; without an embedding model there is only BM25."""
-
-    def __init__(self, index: SearchIndex, model: MiniLm | None) -> None:
-        self._index = index
-        self._model = model if len(index.vectors) else None
-
-    @cached_property
-    def _stems(self) -> Bm25Retriever:
-        return Bm25Retriever(self._index)
-
-    @cached_property
-    def by_name(self) -> Mapping[RetrieverName, Callable[[], Retriever]]:
-        """Functions that create the retrievers available for this index."""
-        model, index = self._model, self._index
-        if model is None:
-            return {"bm25": lambda: self._stems}
+def retrievers(index: SearchIndex, model: MiniLm | None) -> dict[RetrieverName, Retriever]:
+    """Create every retriever that an index allows; without an embedding model there is only BM25."""
+    stems = Bm25Retriever(index)
+    found: dict[RetrieverName, Retriever] = {"bm25": stems}
+    if model is not None and len(index.vectors):
         embeddings = EmbeddingRetriever(index, model)
-        return {
-            "bm25": lambda: self._stems,
-            "embeddings": lambda: embeddings,
-            "rank-fusion": lambda: HybridRetriever(self._stems, embeddings, index.passages, by_ranks),
-            "hybrid": lambda: HybridRetriever(self._stems, embeddings, index.passages, by_scores),
-        }
+        found["embeddings"] = embeddings
+        found["rank-fusion"] = HybridRetriever(stems, embeddings, index.passages, by_ranks)
+        found["hybrid"] = HybridRetriever(stems, embeddings, index.passages, by_scores)
+    return {name: DaysFirst(retriever, index) for name, retriever in found.items()}
 
-    def get(self, name: RetrieverName) -> Retriever:
-        """Return a retriever, or BM25 if it needs embeddings that are missing."""
-        return DaysFirst(self.by_name.get(name, self.by_name["bm25"])(), self._index)
+
+def retriever_of(index: SearchIndex, model: MiniLm | None, name: RetrieverName) -> Retriever:
+    """Create a retriever, or BM25 if it needs embeddings that are missing."""
+    found = retrievers(index, model)
+    return found.get(name, found["bm25"])
 
 
 def _best(scores: Vectors, most: int) -> list[int]:

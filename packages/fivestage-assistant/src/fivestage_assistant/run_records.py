@@ -195,16 +195,16 @@ def _model(contract: Contract, model: ModelSection) -> Iterator[str]:
     title = fmt.metric_title(name)
     weak = []
     for column in dict.fromkeys(one.column for one in model.slices):
-        some = [
+        rated = [
             one for one in model.slices if one.column == column and one.rows >= contract.gates.min_slice_rows
         ]
-        some = sorted(
-            (one for one in some if name in one.metrics), key=lambda one: sign * one.metrics[name].value
+        rated = sorted(
+            (one for one in rated if name in one.metrics), key=lambda one: sign * one.metrics[name].value
         )
-        if len(some) > 1:
-            best, worst = some[0], some[-1]
+        if len(rated) > 1:
+            best, worst = rated[0], rated[-1]
             weak.append(
-                f"Of the {len(some)} values of {fmt.spaced(column)}, the model does worst (is weakest) for "
+                f"Of the {len(rated)} values of {fmt.spaced(column)}, the model does worst (is weakest) for "
                 f"{worst.value}, with a {title} of {fmt.metric(name, worst.metrics[name].value)}, and best "
                 f"for {best.value}, with {fmt.metric(name, best.metrics[name].value)}."
             )

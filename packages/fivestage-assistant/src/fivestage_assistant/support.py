@@ -47,14 +47,14 @@ def support(sentence: str, cited: str, question: str = "") -> Support:
 def _unfounded_numbers(sentence: str, cited: str) -> frozenset[str]:
     """Return the numbers of a sentence that no single line on the same subject has together."""
     missing: set[str] = set()
-    for said in sentence.splitlines():
-        stems, wanted = set(content_stems(said)), numbers(said)
+    for line in sentence.splitlines():
+        stems, stated = set(content_stems(line)), numbers(line)
         about = [
             found
-            for found, of_line in _lines(cited)
-            if len(stems & of_line) >= MIN_SHARED * min(len(stems), len(of_line))
+            for found, line_stems in _lines(cited)
+            if len(stems & line_stems) >= MIN_SHARED * min(len(stems), len(line_stems))
         ]
-        missing |= min((wanted - found for found in about), key=len, default=wanted)
+        missing |= min((stated - found for found in about), key=len, default=stated)
     return frozenset(missing)
 
 

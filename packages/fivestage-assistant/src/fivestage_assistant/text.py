@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 from math import log
+from pathlib import Path
 from threading import local
 
 import Stemmer
@@ -40,100 +41,11 @@ NUMBER_WORDS = {
         "zero one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
     )
 }
+DATA = Path(__file__).with_name("data")
 # Function words, and words that questions are made of: neither says what a question is about.
-STOP_WORDS = frozenset(
-    """
-    a about after again against all also am an and any are as at be because been before being below
-    between both but by can cannot could did do does doing don't down during each few for from further
-    get had has have having he her here him his how i if in into is isn't it it's its itself just let
-    like many me more most much my no nor not of off on once only or other our out over own per
-    please same she should so some such than that that's the their them then there these they this those
-    through to too under until up us use used very was we were what what's when where which while who
-    whom whose why will with would you your tell explain describe show give
-    """.split()  # noqa: SIM905
-)
+STOP_WORDS = frozenset((DATA / "stop_words.txt").read_text(encoding="utf-8").split())
 # Words that owners use as synonyms; the first of each line stands for all.
-SYNONYMS = (
-    "january jan",
-    "february feb",
-    "march mar",
-    "april apr",
-    "june jun",
-    "july jul",
-    "august aug",
-    "september sep sept",
-    "october oct",
-    "november nov",
-    "december dec",
-    "cost price bill expense",
-    "week weekly period",
-    "alert alarm",
-    "prediction forecast",
-    "remove delete",
-    "carrier airline",
-    "latency speed",
-    "route endpoint",
-    "label target outcome",
-    "upgrade update",
-    "rollback revert",
-    "throughput load",
-    "current now currently",
-    "limit weakness",
-    "error mistake",
-    "save saving",
-    "train retrain retraining",
-    "day daily",
-    "month monthly",
-    "year yearly annual",
-    "assistant bot chatbot",
-    "plane aircraft airplane",
-    "passenger traveller traveler",
-    "arrival landing",
-    "schedule timetable",
-    "leg hop",
-    "candidate contender",
-    "template scaffold boilerplate",
-    "evaluate judge grade assess",
-    "setting parameter hyperparameter",
-    "feature input predictor variable",
-    "column field",
-    "probability likelihood odds",
-    "share percentage proportion percent fraction",
-    "mean average typical",
-    "fail failure crash",
-    "missing absent gap",
-    "broken damaged corrupt",
-    "unreachable unavailable outage",
-    "late lateness delay",
-    "old outdated stale",
-    "wrong incorrect",
-    "answer reply",
-    "search retrieval lookup",
-    "document text docs manual",
-    "attack poison poisoned malicious",
-    "machine computer hardware server",
-    "accelerator gpu",
-    "memory ram",
-    "disk storage",
-    "cluster kubernetes",
-    "pod container",
-    "deploy ship rollout",
-    "start begin launch startup boot",
-    "quick fast rapid",
-    "refuse reject forbid",
-    "approve accept",
-    "choose pick select",
-    "keep retain hold",
-    "try attempt",
-    "check verify test",
-    "repeated duplicate twice",
-    "usd dollar",
-    "graph chart plot",
-    "csv spreadsheet excel",
-    "owner responsible",
-    "team staff",
-    "person people human",
-)
+SYNONYMS = (DATA / "synonyms.txt").read_text(encoding="utf-8").splitlines()
 OWN_STEMS = {"engineer": "engineer", "engineers": "engineer"}  # which Porter's stemmer reduces to "engin"
 COMMONEST = 1996  # line of "the" in the vocabulary, from which on words are ordered by falling frequency
 VERSION = re.compile(r"\b(?:versions?|v)\.? ?(\d+)\b", re.IGNORECASE)
@@ -207,8 +119,8 @@ CANONICAL = {stem(word): stem(line.split()[0]) for line in SYNONYMS for word in 
 
 def content_stems(text: str) -> list[str]:
     """Return stems of the words that say what a text is about, with repeats; a day or version is one stem."""
-    said = (word for word in words(text.replace("_", " ")) if not word.endswith("n't"))
-    parts = (part for word in said for part in word.split("'")[:1])
+    spoken = (word for word in words(text.replace("_", " ")) if not word.endswith("n't"))
+    parts = (part for word in spoken for part in word.split("'")[:1])
     stems = [stem(word) for word in parts if word not in STOP_WORDS]
     return [CANONICAL.get(one, one) for one in stems] + days(text) + versions(text)
 
