@@ -214,7 +214,7 @@ class _CitedPlanner:
         self._cited = cited
 
     def __getattr__(self, name: str) -> Any:
-        self._cited.cite("`make plan`, projected or as published, nothing of it measured here")
+        self._cited.cite("`make plan`, projected or published, not measured here")
         return planner()[name]
 
 
@@ -241,6 +241,6 @@ def _stakes(contract: Contract, cited: Cited, rate: float) -> dict[str, float]:
 
 def _sentence(name: str, record: Record) -> str:
     commit, changed, _ = record.commit.partition("-")
-    after = " and changes after it" if changed else ""
+    after = " with uncommitted changes" if changed else ""
     where = f"commit `{fmt.short(commit)}`{after}, {record.machine}"
     return f"`{command_of(name)}`, {fmt.day(record.on)}, {where}"
