@@ -304,6 +304,8 @@ def sap_list(folder: Path) -> Words:
         f"{one:,.2f}{'-' if n % 30 == 0 else ''}".translate(german) for n, one in enumerate(frame["income"])
     ]
     made["Alter"] = [f"{one}".translate(german) for one in frame["age"]]
+    made["Menge"] = [f"{one:,}".translate(german) for one in random.integers(1, 4_000, len(frame))]
+    made["Währg"] = "EUR"
     made["Tarif"], made["Angelegt am"] = frame["plan"], frame["at"].dt.strftime("%d.%m.%Y")
     made["Storniert am"] = np.where(
         frame["left"] == "yes", (frame["at"] + pd.Timedelta(days=3)).dt.strftime("%d.%m.%Y"), "00.00.0000"

@@ -32,18 +32,18 @@ from fivestage.data.event_tables import ingest_tables
 from fivestage.data.tables import simulated_times
 from fivestage.data.validation import validate
 from fivestage.features.stores import OfflineFeatureStore
-from fivestage.scaffold import notes, write
+from fivestage.scaffold import write
 from fivestage.scaffold.column_profiles import inspect_column, listed, names_of
 from fivestage.scaffold.command import options_of
 from fivestage.scaffold.demo import FILES, remove_demo
 from fivestage.scaffold.draft import InitOptions, draft
 from fivestage.scaffold.fields import as_yaml
-from fivestage.scaffold.gates_plan import SplitPlan, moved, plan_limits, plan_windows
+from fivestage.scaffold.gates_plan import SplitPlan, plan_limits, plan_windows, seasonal_variation
 from fivestage.scaffold.leaks import SAMPLE, some_of
-from fivestage.scaffold.notes import notes_of
 from fivestage.scaffold.sniffing import find_reader
 from fivestage.scaffold.target import Target
-from fivestage.scaffold.write import write_problem
+from fivestage.scaffold.write import report, write_problem
+from tests.scaffold import odd_tables
 
 ROWS = 2_000
 WINE = ("od280/od315_of_diluted_wines", "proline", "color_intensity")  # a quick model needs them most
@@ -178,7 +178,7 @@ def test_what_is_scored_needs_no_made_up_columns(tmp_path: Path) -> None:
     assert batch["row_number"].is_unique
     text = (tmp_path / "problem.yaml").read_text(encoding="utf-8")
     before = text[: text.index("identity:")].rpartition("RECONSIDER")[2]
-    assert "The service must be\n# sent the number that the row will have there" in before
+    assert "A request must contain\n# the number that its row will have in the table" in before
     assert "position in the table" in contract.columns["row_number"].about
     assert (batch["decided_at"] == epoch(contract.split.test_end)).all()
 
@@ -408,8 +408,8 @@ def test_what_a_person_should_know_is_said(tmp_path: Path) -> None:
     frame["street"] = [f"{one} {'ab'[one % 2]}" for one in random.integers(0, 90, 300)]
     frame["opens"] = [f"{one % 24:02}:{one % 60:02}" for one in range(300)]
     frame.to_csv(tmp_path / "table.csv", index=False)
-    told = "\n".join(notes_of(draft(InitOptions(str(tmp_path / "table.csv"), "y"))))
-    for words in ("age: -999 stands far", " kg' are learnt as", "opens: texts", "The class 'unknown'"):
+    told = "\n".join(report(draft(InitOptions(str(tmp_path / "table.csv"), "y"))))
+    for words in ("age: -999 is far", " kg' are read as", "opens: texts", "The class 'unknown'"):
         assert words in told
     assert "rest" not in told
     assert "street" not in told
@@ -427,9 +427,9 @@ def test_columns_that_tell_the_target_together_are_for_the_user_to_decide(tmp_pa
         draft(asked)
     assert "LEAVE_OUT='cost,revenue'" in str(told.value) or "LEAVE_OUT='revenue,cost'" in str(told.value)
     assert "noise" not in str(told.value)
-    assert draft(replace(asked, leave_out=("cost",))).reached < 0.9
+    assert draft(replace(asked, leave_out=("cost",))).quick.score < 0.9
     kept = draft(replace(asked, keep=("revenue", "cost")))
-    assert "revenue is kept, though with others it lets a quick model reach" in "\n".join(notes_of(kept))
+    assert "revenue is kept, though with others it lets a quick model reach" in "\n".join(report(kept))
     write_problem(kept, tmp_path / "problem")
     contract = load_contract(tmp_path / "problem" / "problem.yaml")
     assert set(contract.suspected_leaks) == {"revenue", "cost"}
@@ -487,7 +487,7 @@ def test_where_a_quick_model_is_notably_good_a_gate_can_tell_a_leak_or_the_user_
             draft(asked)
         asked = replace(asked, keep=("refund",))
     found = draft(asked)
-    assert 0.9 < found.reached < 0.99
+    assert 0.9 < found.quick.score < 0.99
     write_problem(found, tmp_path / "problem")
     contract = load_contract(tmp_path / "problem" / "problem.yaml")
     assert isinstance(contract.gates, ClassificationGates)
@@ -496,8 +496,8 @@ def test_where_a_quick_model_is_notably_good_a_gate_can_tell_a_leak_or_the_user_
         assert set(contract.suspected_leaks) == {"refund"}
     else:
         assert contract.gates.suspicious_roc_auc is not None
-        assert found.reached < contract.gates.suspicious_roc_auc < 1
-        assert "it is a leak: LEAVE_OUT='refund'" in "\n".join(notes_of(found))
+        assert found.quick.score < contract.gates.suspicious_roc_auc < 1
+        assert "it is a leak: LEAVE_OUT='refund'" in "\n".join(report(found))
 
 
 def test_a_name_with_a_comma_stands_in_quotes_as_init_itself_writes_it(tmp_path: Path) -> None:
@@ -640,8 +640,8 @@ def test_made_up_times_that_follow_an_order_have_its_seasons() -> None:
     numbers = np.random.default_rng(0).normal(size=4_000) + np.arange(4_000) / 400
     windows = plan_windows(at, 4_000)
     assert windows.simulated
-    assert moved(Target("y", (), ()), pd.DataFrame({"y": numbers}), at, windows).mean > 3
-    assert moved(Target("y", (), ()), pd.DataFrame({"y": numbers}), None, windows).mean == 0
+    assert seasonal_variation(Target("y", (), ()), pd.DataFrame({"y": numbers}), at, windows).mean > 3
+    assert seasonal_variation(Target("y", (), ()), pd.DataFrame({"y": numbers}), None, windows).mean == 0
 
 
 def test_seasons_are_those_before_the_test() -> None:
@@ -649,7 +649,7 @@ def test_seasons_are_those_before_the_test() -> None:
     numbers = np.random.default_rng(0).normal(size=400)
     windows = plan_windows(at, 400)
     numbers[at >= epoch(windows.test_start)] += 1_000
-    assert moved(Target("y", (), ()), pd.DataFrame({"y": numbers}), at, windows).mean < 2
+    assert seasonal_variation(Target("y", (), ()), pd.DataFrame({"y": numbers}), at, windows).mean < 2
 
 
 @pytest.mark.parametrize("target", ["minutes", "long", "kind"])
@@ -661,7 +661,7 @@ def test_what_entities_tell_is_not_too_good_to_be_true(target: str, tmp_path: Pa
     told = {"minutes": minutes.round(2), "long": minutes > 200, "kind": pd.cut(minutes, 3, labels=[*"abc"])}
     frame = pd.DataFrame({"noise": random.normal(size=3_000), "where": where.astype(str), "y": told[target]})
     frame.to_csv(tmp_path / "table.csv", index=False)
-    assert draft(InitOptions(str(tmp_path / "table.csv"), "y", keys=("where",))).reached > 0.97
+    assert draft(InitOptions(str(tmp_path / "table.csv"), "y", keys=("where",))).quick.score > 0.97
 
 
 def test_a_column_with_hardly_a_value_does_not_stop_the_quick_model(tmp_path: Path) -> None:
@@ -672,7 +672,7 @@ def test_a_column_with_hardly_a_value_does_not_stop_the_quick_model(tmp_path: Pa
     for order in range(4):
         rolled = pd.read_csv(tmp_path / "table.csv").assign(seldom=np.roll(seldom, 37 * order))
         rolled.to_csv(tmp_path / "table.csv", index=False)
-        assert 0 <= draft(InitOptions(str(tmp_path / "table.csv"), "y")).reached <= 1
+        assert 0 <= draft(InitOptions(str(tmp_path / "table.csv"), "y")).quick.score <= 1
 
 
 def test_what_the_hour_tells_is_not_too_good_to_be_true(tmp_path: Path) -> None:
@@ -682,7 +682,7 @@ def test_what_the_hour_tells_is_not_too_good_to_be_true(tmp_path: Path) -> None:
     pd.DataFrame({"at": at, "calls": calls.round(1)}).to_csv(tmp_path / "table.csv", index=False)
     found = draft(InitOptions(str(tmp_path / "table.csv"), "calls", "at"))
     assert found.features == ()
-    assert found.reached > 0.9
+    assert found.quick.score > 0.9
 
 
 def test_what_grows_with_time_is_not_watched_for_drift(tmp_path: Path) -> None:
@@ -873,7 +873,7 @@ def test_a_period_is_judged_with_the_labels_that_can_have_arrived(
     text = (folder / "problem.yaml").read_text(encoding="utf-8")
     assert re.search(r"# RECONSIDER: [^#]*labels.*By back,\n  # at least \d+% were there", text)
     found = draft(InitOptions(str(tmp_path / "table.csv"), "y", "at", known="back"))
-    assert sum("Outcomes come late: by back" in one for one in notes_of(found)) == said
+    assert sum("Outcomes come late: by back" in one for one in report(found)) == said
 
 
 def test_what_is_read_away_from_numbers_and_times_is_said(tmp_path: Path) -> None:
@@ -882,10 +882,10 @@ def test_what_is_read_away_from_numbers_and_times_is_said(tmp_path: Path) -> Non
     frame["discount"] = [f"{one} %" for one in frame["visits"]]
     frame["zoned"] = [f"{one:%Y-%m-%dT%H:%M:%S}+02:00" for one in frame["at"] - pd.Timedelta(days=3)]
     folder = made_of(frame, tmp_path, time="at")
-    told = [*notes_of(draft(InitOptions(str(tmp_path / "table.csv"), "y", "at")))]
+    told = [*report(draft(InitOptions(str(tmp_path / "table.csv"), "y", "at")))]
     assert "deposit: numbers are read without their '€'." in told
     assert "discount: numbers are read without their '%'." in told
-    assert any(one.startswith("Times without a zone are taken as UTC: at.") for one in told)
+    assert any(one.startswith("Times without a zone are read as UTC: at.") for one in told)
     calendar = (folder / "features.py").read_text(encoding="utf-8")
     assert 'zone = "UTC"  # RECONSIDER: the zone' in calendar
 
@@ -926,13 +926,12 @@ def test_a_table_in_the_project_is_named_by_its_relative_path_and_another_one_is
     chosen = module(outside / "dataset.py").DATA
     assert chosen == str(tmp_path / "table.csv")
     found = draft(InitOptions(str(tmp_path / "table.csv"), "y", time="at"))
-    assert "outside the project" in "\n".join(notes_of(found))
-    for changed in (write, notes):
-        monkeypatch.setattr(changed, "ROOT", tmp_path)
+    assert "outside the project" in "\n".join(report(found))
+    monkeypatch.setattr(write, "ROOT", tmp_path)
     inside = made_of(orders(1, 2_000, "2023-01-01"), tmp_path, time="at")
     chosen = module(inside / "dataset.py").DATA
     assert chosen == "table.csv"
-    assert "outside the project" not in "\n".join(notes_of(found))
+    assert "outside the project" not in "\n".join(report(found))
 
 
 def test_a_decision_in_another_century_is_not_plausible(tmp_path: Path) -> None:
@@ -948,7 +947,7 @@ def test_values_that_differ_in_case_alone_are_said_and_a_gate_that_cannot_apply_
     frame["plan"] = np.array(["basic", "plus"])[np.arange(2_000) % 2]
     frame["y"] = np.where(np.arange(2_000) % 50 == 0, "rare", np.where(frame["y"], "a", "b"))
     folder = made_of(frame, tmp_path, time="at", task="multiclass")
-    told = "\n".join(notes_of(draft(InitOptions(str(tmp_path / "table.csv"), "y", time="at"))))
+    told = "\n".join(report(draft(InitOptions(str(tmp_path / "table.csv"), "y", time="at"))))
     assert "site: 2 values if upper and lower case were the same" in told
     assert "plan: " not in told
     written = (folder / "problem.yaml").read_text(encoding="utf-8")
@@ -1053,18 +1052,18 @@ def test_what_is_left_out_renamed_or_derived_is_said_and_counted(tmp_path: Path)
     frame.to_csv(tmp_path / "table.csv", index=False)
     asked = InitOptions(str(tmp_path / "table.csv"), "y", "at")
     found = draft(asked)
-    told = "\n".join(notes_of(found))
+    told = "\n".join(report(found))
     assert "30 repeated rows left out: DUPLICATES=keep" in told
     assert "200 rows without a target left out" in told
     assert "1 row quarantined: no readable time in at" in told
-    assert "note is free text: its length is learnt" in told
+    assert "note is free text: its length is a feature" in told
     assert "Names in the contract: 'Größe (cm)' is grosse_cm" in told
     write_problem(found, tmp_path / "problem")
     contract = load_contract(tmp_path / "problem" / "problem.yaml")
-    _, _, report = ingest_tables(
+    _, _, quarantine = ingest_tables(
         module(tmp_path / "problem" / "dataset.py").load(contract), contract, tmp_path / "out", ""
     )
-    assert report.quality == {
+    assert quarantine.quality == {
         "rows read": 2_030,
         "rows that repeat another one, left out": 30,
         "rows without a target, left out": 200,
@@ -1085,11 +1084,9 @@ def test_what_stands_for_no_number_is_named(tmp_path: Path) -> None:
     frame["far"] = random.integers(0, 60, 2_000)
     frame.loc[frame.index[7], "far"] = 99  # as a value may be
     frame.to_csv(tmp_path / "table.csv", index=False)
-    told = "\n".join(notes_of(draft(InitOptions(str(tmp_path / "table.csv"), "y", "at"))))
-    assert (
-        "built: numbers, but for 'unbekannt', 'k. A.', 'not known', with which they are learnt as 43" in told
-    )
-    assert "km: 9999 stands far from all other values and is read as missing" in told
+    told = "\n".join(report(draft(InitOptions(str(tmp_path / "table.csv"), "y", "at"))))
+    assert "built: numbers except for 'unbekannt', 'k. A.', 'not known', which make it 43 categories" in told
+    assert "km: 9999 is far from all other values and is read as missing" in told
     assert "far: 99" not in told
 
 
@@ -1199,11 +1196,50 @@ def test_codes_keep_the_zeros_before_their_digits(tmp_path: Path) -> None:
         assert rows["plz"].str.len().eq(5).all()
 
 
+def test_points_separate_thousands_where_other_columns_have_decimal_commas(tmp_path: Path) -> None:
+    """Which pandas would read as 2.395, and the currency of another column is that of the costs."""
+    found = draft(options_of(odd_tables.sap_list(tmp_path)))
+    assert (found.profiles["Menge"].kind, found.currency) == ("integer", "EUR")
+    assert 1_000 < found.profiles["Menge"].high < 4_000
+    amounts = table(y=[f"{one:,}".replace(",", ".") for one in range(900, 1_200)], price=["1.234,5"] * 300)
+    amounts.to_csv(tmp_path / "amounts.csv", index=False, sep=";")
+    assert draft(InitOptions(str(tmp_path / "amounts.csv"), "y")).target.high == 1_199
+
+
+def test_a_table_with_the_names_of_the_contract_can_be_scored_whatever_the_headers_are(
+    tmp_path: Path,
+) -> None:
+    """Also where the table's own columns are called as those that are made for it."""
+    own: dict[str, Any] = {
+        "row_number": VALUES * 9,
+        "decided_at": VALUES * 7,
+        "Größe": VALUES * 3,
+        "grosse": VALUES[::-1],
+    }
+    folder = made_of(table(y=OUTCOME, **own), tmp_path)
+    contract, dataset = load_contract(folder / "problem.yaml"), module(folder / "dataset.py")
+    assert {"row_number", "row_number_2", "decided_at", "decided_at_2", "grosse", "grosse_2"} <= set(
+        contract.columns
+    )
+    rows = dataset.load(contract).rows
+    rows["decided_at_2"] = pd.to_datetime(rows["decided_at_2"], unit="s", utc=True)
+    rows[list(contract.columns)].to_parquet(tmp_path / "rows.parquet")
+    batch = dataset.read_batch(str(tmp_path / "rows.parquet"), contract)
+    names = ["row_number", "decided_at", "grosse", "grosse_2"]
+    pd.testing.assert_frame_equal(batch[names], rows[names])
+    assert batch["row_number_2"].tolist() == rows["row_number_2"].tolist()
+
+
+def test_codes_with_few_values_are_no_times_of_day() -> None:
+    plants = pd.Series(["0300", "1000", "1100", "2000"] * 50, name="plant")
+    assert inspect_column(plants, "plant").kind == "category"
+
+
 def test_the_euro_of_an_older_encoding_is_a_currency_too(tmp_path: Path) -> None:
     frame = table(y=OUTCOME, price=[f"{one:,.2f} €".replace(".", ";") for one in VALUES * 1_000])
     frame["price"] = frame["price"].str.replace(",", ".").str.replace(";", ",")
     frame.to_csv(tmp_path / "table.csv", index=False, sep=";", encoding="iso8859-15")
-    found = draft(InitOptions(str(tmp_path / "table.csv"), "y")).found["price"]
+    found = draft(InitOptions(str(tmp_path / "table.csv"), "y")).profiles["price"]
     assert (found.kind, found.decimal, found.unreadable) == ("number", ",", 0)
 
 
@@ -1220,7 +1256,7 @@ def test_rows_that_are_the_same_by_chance_stay(tmp_path: Path) -> None:
     frame.assign(y=size + random.normal(0, 8, 150) > 172).to_csv(tmp_path / "table.csv", index=False)
     found = draft(InitOptions(str(tmp_path / "table.csv"), "y"))
     assert len(found.table) == 150
-    assert "repeated rows kept: with few columns, equal rows occur by chance" in "\n".join(notes_of(found))
+    assert "repeated rows kept: with few columns, equal rows occur by chance" in "\n".join(report(found))
 
 
 def test_counts_of_seconds_among_texts_are_no_days_of_other_centuries(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_an_odd_table_becomes_a_problem(name: str, tmp_path: Path) -> None:
     found = draft(options_of(words))
     write_problem(found, tmp_path / "problem")
     contract = load_contract(tmp_path / "problem" / "problem.yaml")
-    assert found.reached > (0.55 if found.target.classes else 0.1) or not found.features
+    assert found.quick.score > (0.55 if found.target.classes else 0.1) or not found.features
     assert contract.task == found.target.task
     assert bool(found.windows.simulated) == ("TIME" not in words or name in ("newest_first", "few_days"))
     dataset = module(tmp_path / "problem" / "dataset.py")

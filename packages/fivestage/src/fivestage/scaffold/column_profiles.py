@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from io import StringIO
+from itertools import chain, count
 from typing import Literal
 
 import numpy as np
@@ -61,21 +62,15 @@ DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}-\d\d\d?|\d\d-\d{4}"
 WORDS = ("y", "n", "yes", "no", "true", "false", "on", "off", "null", "kind")  # of YAML; of an event
 LEAST_OF_FORM = 0.01  # minimum share of values for an additional timestamp format
 TRIED = 100  # values, of which a format must parse at least one
+SHORTEST_TIME = len("2022-1")  # median characters
 SENTINELS = {
     sign * float(digits) for sign in (-1, 1) for digits in ("1", "9", "99", "999", "9999", "99999", "999999")
 }
 LEAST_OF_SENTINEL = 0.01  # share of values; a rarer sentinel must be ten times as far away
 CODES = {
-    "€": "EUR",
-    "¤": "EUR",
-    "$": "USD",
-    "£": "GBP",
-    "¥": "JPY",
-    "₹": "INR",
-    "₩": "KRW",
-    "zł": "PLN",
+    "€": "EUR", "¤": "EUR", "$": "USD", "£": "GBP", "¥": "JPY", "₹": "INR", "₩": "KRW", "zł": "PLN",
     "Kč": "CZK",
-}
+}  # fmt: skip
 MOSTLY_NUMBERS = 0.7  # share of numbers from which on the few other texts are reported
 FEW_WORDS = 5
 MEASURED = r"^[+-]?\d+(?:[.,]\d+)?\s?([^\W\d_]{1,8}|[°µ]\w{1,2})$"  # with the unit
@@ -93,8 +88,8 @@ class ColumnProfile:
     header: str
     name: str
     kind: Kind
-    missing: float  # share of missing values
-    distinct: int
+    missing: float = 0  # share of missing values
+    distinct: int = 0
     low: float = 0
     high: float = 0
     levels: tuple[str, ...] = ()
@@ -118,27 +113,63 @@ class ColumnProfile:
     def nullable(self) -> bool:
         return self.missing > 0
 
+    @property
+    def numeric(self) -> bool:
+        return self.kind in ("number", "integer")
 
-def seconds_of(values: pd.Series, column: ColumnProfile) -> pd.Series:
-    """Parse a column of timestamps to epoch seconds."""
-    return timestamp(values, *column.written.split(ALSO), zone=column.zone)
+    @property
+    def plain_header(self) -> bool:
+        """Whether the name is the header, apart from case."""
+        return self.header.strip().lower() == self.name
+
+    def code(self, values: str, *, fold: bool = False) -> str:
+        """Return the expression that parses the column, given the expression of its raw values.
+
+        With `fold`, times that occurred twice, as clocks went back, are the second occurrence.
+        """
+        if self.kind == "timestamp":
+            formats = self.written.split(ALSO)
+            formats = [] if formats in ([""], ["ISO8601"]) else formats
+            arguments = "".join(f", {one!r}" for one in formats)
+            if (self.zoneless or self.zone != "UTC") and self.written not in EPOCH_UNITS:
+                arguments += ", zone=ZONE, fold=1" if fold else ", zone=ZONE"
+            return f"timestamp({values}{arguments})"
+        if not self.numeric:
+            return f"text({values})"
+        code = f"number({values})" if self.decimal == "." else f"number({values}, {self.decimal!r})"
+        return code if self.sentinel is None else f'{code}.replace({self.sentinel:g}, float("nan"))'
+
+    def parse(self, values: pd.Series) -> pd.Series:
+        """Parse raw values to texts, numbers or epoch seconds, by the code that will be written."""
+        names = {"values": values, "ZONE": self.zone, "text": text, "number": number, "timestamp": timestamp}
+        parsed: pd.Series = eval(self.code("values"), names)  # noqa: S307 (made above)
+        return parsed
 
 
 def names_of(headers: Iterable[str], taken: Collection[str] = (), prefix: str = "column") -> dict[str, str]:
-    """Make a unique name of lower-case letters, digits and underscores for each header, of any script."""
-    names: dict[str, str] = {}
-    used = set(taken)
+    """Make a unique name of lower-case letters, digits and underscores for each header, of any script.
+
+    A header that is such a name keeps it, so that no header is the name of another column.
+    """
+    plain: dict[str, str] = {}
     for place, header in enumerate(headers, 1):
         spelled = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", anyascii(header))
         name = re.sub(r"[^a-z0-9]+", "_", spelled.lower()).strip("_")[:48].rstrip("_")
-        if not re.match("[a-z]", name) or name in WORDS:
-            name = f"{prefix}_{name or place}"
-        whole, again = name, 2
-        while name in used:
-            name, again = f"{whole}_{again}", again + 1
-        used.add(name)
-        names[header] = name
-    return names
+        is_name = re.match("[a-z]", name) and name not in WORDS
+        plain[header] = name if is_name else f"{prefix}_{name or place}"
+    names = {header: header for header, name in plain.items() if name == header and name not in taken}
+    used = {*taken, *names}
+    for header, name in plain.items():
+        if header not in names:
+            names[header] = unique_name(name, used)
+            used.add(names[header])
+    return {header: names[header] for header in plain}
+
+
+def unique_name(name: str, used: Collection[str]) -> str:
+    """Return the name, with a number behind it if it is used."""
+    numbered = (f"{name}_{again}" for again in count(2))
+    return next(one for one in chain([name], numbered) if one not in used)
 
 
 def listed(headers: Iterable[str]) -> str:
@@ -149,40 +180,41 @@ def listed(headers: Iterable[str]) -> str:
 
 
 def inspect_column(
-    values: pd.Series, name: str, *, is_time: bool = False, zone: str = "UTC"
+    values: pd.Series, name: str, *, is_time: bool = False, zone: str = "UTC", decimal: str = "."
 ) -> ColumnProfile:
-    """Profile a column; `zone` applies to times without a time zone."""
-    header = str(values.name)
-    known = values.dropna()
-    found = ColumnProfile(
-        header, name, "category", float(values.isna().mean()), int(known.nunique()), zone=zone
-    )
+    """Profile a column; `zone` applies to times without one, `decimal` to texts such as 1.234 or 1,234."""
+    header, known = str(values.name), values.dropna()
+    missing, distinct = float(values.isna().mean()), int(known.nunique())
+    profile = ColumnProfile(header, name, "category", missing, distinct, zone=zone, decimal=decimal)
     if known.empty:
-        return replace(found, left_out="it is empty")
-    if found.distinct == 1:
-        return replace(found, left_out=f"it has one value only, {str(known.iloc[0])[:FREE_LENGTH]!r}")
+        return replace(profile, left_out="it is empty")
+    if distinct == 1:
+        return replace(profile, left_out=f"it has one value only, {str(known.iloc[0])[:FREE_LENGTH]!r}")
     if pd.api.types.is_datetime64_any_dtype(values):
-        return _timestamps(found, values, "")
+        return _timestamps(profile, values, "")
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         written = epoch_or_day(known, name, is_time=is_time)
-        return _timestamps(found, values, written) if written else _number(found, values)
-    return _of_text(found, values, text(known).dropna().drop_duplicates(), is_time=is_time)
+        return (
+            _timestamps(profile, values, written)
+            if written
+            else _number(replace(profile, decimal="."), values)
+        )
+    return _of_texts(profile, values, text(known).dropna().drop_duplicates(), is_time=is_time)
 
 
-def _of_text(found: ColumnProfile, values: pd.Series, distinct: pd.Series, *, is_time: bool) -> ColumnProfile:
-    """Profile a column of text, which may encode timestamps or numbers."""
-    sample = distinct.sample(min(SAMPLE, len(distinct)), random_state=0)
-    written = how_written(sample)
-    if written:
-        return _timestamps(found, values, written)
-    decimal = decimal_of(sample)
+def _of_texts(profile: ColumnProfile, values: pd.Series, texts: pd.Series, *, is_time: bool) -> ColumnProfile:
+    """Profile a column of texts, which may encode timestamps or numbers."""
+    sample = texts.sample(min(SAMPLE, len(texts)), random_state=0)
+    if written := how_written(sample):
+        return _timestamps(profile, values, written)
+    decimal = decimal_of(sample, profile.decimal)
     if decimal is None:
-        return _category(found, values)
+        return _category(profile, values)
     if is_time and decimal == ".":
-        written = epoch_or_day(number(sample).dropna(), found.name, is_time=True)
-        if written and _read(sample, written).mean() > READABLE:
-            return _timestamps(found, values, written)
-    return _number(replace(found, decimal=decimal), values)
+        written = epoch_or_day(number(sample).dropna(), profile.name, is_time=True)
+        if written and _parses(sample, written).mean() > READABLE:
+            return _timestamps(profile, values, written)
+    return _number(replace(profile, decimal=decimal), values)
 
 
 def how_written(sample: pd.Series) -> str:
@@ -190,40 +222,34 @@ def how_written(sample: pd.Series) -> str:
 
     If day and month are ambiguous, the format with the day first wins, unless it parses fewer values.
     """
-    used, known = forms_read(sample)
-    return ALSO.join(used) if len(sample) and known.mean() > READABLE else ""
+    formats, parsed = formats_of(sample)
+    return ALSO.join(formats) if len(sample) and parsed.mean() > READABLE else ""
 
 
-def forms_read(sample: pd.Series) -> tuple[list[str], pd.Series]:
+def formats_of(sample: pd.Series) -> tuple[list[str], pd.Series]:
     """Return the timestamp formats of texts, the most frequent first, and which texts they parse."""
-    used: list[str] = []
-    known = pd.Series(data=False, index=sample.index)
-    if (
-        not len(sample)
-        or sample.str.len().median() < len("2022-1")
-        or not sample.str.contains(r"\d").mean() > READABLE
-    ):
-        return used, known
-    digits = (
-        sample.str.fullmatch(r"[\d.,+-]+").mean() > READABLE
-        and not sample.str.fullmatch(DATE).mean() > READABLE
-    )
-    forms = tuple(WHOLE) if digits else forms_of(sample.head(TRIED))
-    forms = tuple(form for form in forms if _read(sample.head(TRIED), form).any())
-    read = {form: _read(sample, form) for form in forms}
+    formats: list[str] = []
+    parsed = pd.Series(data=False, index=sample.index)
+    short = not len(sample) or sample.str.len().median() < SHORTEST_TIME
+    if short or sample.str.contains(r"\d").mean() <= READABLE:
+        return formats, parsed
+    digits = _mostly(sample, r"[\d.,+-]+") and not _mostly(sample, DATE)
+    first = sample.head(TRIED)
+    candidates = (form for form in (WHOLE if digits else _candidates(first)) if _parses(first, form).any())
+    parses = {form: _parses(sample, form) for form in candidates}
     shape = sample.str.replace(r"\d+", "0", regex=True)  # texts of the same shape have the same format
-    while read and not known.all():
-        rest = ~shape.isin(shape[known])
-        best = max(read, key=lambda form: int((read[form] & rest).sum()))
-        more = read[best] & rest
+    while parses and not parsed.all():
+        rest = ~shape.isin(shape[parsed])
+        best = max(parses, key=lambda form: int((parses[form] & rest).sum()))
+        more = parses[best] & rest
         if more.mean() <= LEAST_OF_FORM:
             break
-        used.append(best)
-        known |= more
-    return used, known
+        formats.append(best)
+        parsed |= more
+    return formats, parsed
 
 
-def forms_of(sample: pd.Series) -> tuple[str, ...]:
+def _candidates(sample: pd.Series) -> tuple[str, ...]:
     """Return candidate formats, given the weekdays, clocks and zones around the dates."""
     around = dict.fromkeys(_around(one) for one in sample)
     dated = (f"{before}{date}{behind}" for before, behind in around for date in DATES)
@@ -244,7 +270,7 @@ def _around(text: str) -> tuple[str, str]:
     return before, behind
 
 
-def _read(texts: pd.Series, form: str) -> pd.Series:
+def _parses(texts: pd.Series, form: str) -> pd.Series:
     """Return which texts a format parses to timestamps in plausible years."""
     first, last = (pd.Timestamp(year, 1, 1).timestamp() for year in CENTURIES)
     known = timestamp(texts, form).between(first, last)
@@ -276,31 +302,39 @@ def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
     return ""
 
 
-def decimal_of(texts: pd.Series) -> str | None:
-    """Return the decimal separator of numbers in texts; None if they are not numbers."""
-    return next((decimal for decimal in (".", ",") if _plausible(texts, decimal)), None)
+def decimal_of(texts: pd.Series, usual: str = ".") -> str | None:
+    """Return the decimal separator of numbers in texts, `usual` if both fit; None if they are not numbers."""
+    bare = bare_number(texts)
+    for decimal in dict.fromkeys((usual, ".", ",")):
+        point, thousand = (r"\.", ",") if decimal == "." else (",", r"\.")
+        form = rf"[+-]?(\d{{1,3}}({thousand}\d{{2,3}})*{thousand}\d{{3}}|\d+)?({point}\d*)?([eE][+-]?\d+)?"
+        if bare.str.fullmatch(form).mean() >= READABLE:
+            return decimal
+    return None
 
 
-def _plausible(sample: pd.Series, decimal: str) -> bool:
-    """Return whether commas and points are where numbers with this decimal separator have them."""
-    bare = bare_number(sample)
-    point, thousand = (",", r"\.") if decimal == "," else (r"\.", ",")
-    form = rf"[+-]?(\d{{1,3}}({thousand}\d{{2,3}})*{thousand}\d{{3}}|\d+)?({point}\d*)?([eE][+-]?\d+)?"
-    return bool(bare.str.fullmatch(form).mean() >= READABLE)
+def usual_decimal(table: pd.DataFrame) -> str:
+    """Return the decimal separator of a table: a comma if some column can only be read with commas."""
+    columns = (table[header] for header in table)
+    texts = (_some_texts(values) for values in columns if pd.api.types.is_string_dtype(values))
+    return "," if any(decimal_of(one) == "," for one in texts if len(one)) else "."
 
 
-def _timestamps(found: ColumnProfile, values: pd.Series, written: str) -> ColumnProfile:
-    found = replace(found, kind="timestamp", written=written)
-    seconds = seconds_of(values, found)
-    known = seconds.dropna()
+def _timestamps(profile: ColumnProfile, values: pd.Series, written: str) -> ColumnProfile:
+    profile = replace(profile, kind="timestamp", written=written, zoneless=_zoneless(values, written))
+    return _with_range(profile, values, profile.parse(values))
+
+
+def _with_range(profile: ColumnProfile, values: pd.Series, parsed: pd.Series) -> ColumnProfile:
+    """Add the range, an example and the unreadable values of parsed numbers or times."""
+    known = parsed[parsed.notna() & (parsed != profile.sentinel)]
     return replace(
-        found,
-        zoneless=_zoneless(values, written),
+        profile,
+        missing=1 - len(known) / len(values),
+        unreadable=int(parsed.isna().sum() - values.isna().sum()),
         low=float(known.min()),
         high=float(known.max()),
         example=float(known.iloc[len(known) // 2]),
-        missing=float(seconds.isna().mean()),
-        unreadable=int(seconds.isna().sum() - values.isna().sum()),
     )
 
 
@@ -310,58 +344,54 @@ def _zoneless(values: pd.Series, written: str) -> bool:
         return values.dt.tz is None and bool((values.dropna() != values.dropna().dt.normalize()).any())
     if pd.api.types.is_numeric_dtype(values) or re.search("%z", written, re.IGNORECASE):
         return False
-    texts = text(values).dropna().drop_duplicates().head(SAMPLE)
+    texts = _some_texts(values)
     return bool((texts.str.contains(r"\d:\d\d") & ~texts.str.contains(ZONED)).any())
+
+
+def _some_texts(values: pd.Series) -> pd.Series:
+    return text(values).dropna().drop_duplicates().head(SAMPLE)
 
 
 def _signs(values: pd.Series) -> tuple[str, ...]:
     """Return the currency or percent signs around numbers in texts."""
     if pd.api.types.is_numeric_dtype(values):
         return ()
-    texts = text(values).dropna().drop_duplicates().head(SAMPLE)
-    signs = {one[0].strip("+-\u2019' \u00a0\u202f") for each in texts for one in re.finditer(SIGNS, each)}
-    return tuple(sorted(signs - {""}))
+    found = {match[0] for value in _some_texts(values) for match in re.finditer(SIGNS, value)}
+    return tuple(sorted({sign.strip("+-\u2019' \u00a0\u202f") for sign in found} - {""}))
 
 
 def currency_of(values: pd.Series) -> str:
     """Return the ISO code of the currency in a column's header or values; empty if there is none."""
-    header = str(values.name)
-    signs = [*re.findall(rf"[$€£¥₹₩]|\b(?:{CURRENCIES})\b", header), *_signs(values)]
-    codes = dict.fromkeys(CODES.get(sign, sign) for sign in signs)
+    signs = [*re.findall(rf"[$€£¥₹₩]|\b(?:{CURRENCIES})\b", str(values.name)), *_signs(values)]
+    codes = (CODES.get(sign, sign) for sign in signs)
     return next((code for code in codes if code in CURRENCIES.split("|")), "")
 
 
-def _number(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
-    numbers = number(values, found.decimal)
+def _number(profile: ColumnProfile, values: pd.Series) -> ColumnProfile:
+    numbers = number(values, profile.decimal)
     known = numbers.dropna()
     whole = bool((known % 1 == 0).all() and known.abs().max() < EXACT)
     steps = float(known.max()) - float(known.min()) + 1
-    counted = whole and found.distinct == len(known) >= LEAST_FOR_IDENTIFIER
-    serial = counted and (steps <= 1.5 * len(known) or bool(NAMES.search(found.name)))
-    named = whole and bool(NAMES.search(found.name)) and found.distinct > max(200, len(known) // 20)
-    padded = not pd.api.types.is_numeric_dtype(values) and text(values).str.match(r"0\d").any()
-    if (
-        padded
-        and (serial or named or text(values).str.match(CODE).any())
-        and not _mostly(text(values), DIGITS_OF_DAY)
-    ):
-        return _category(found, values)
-    sentinel = None if serial or named else sentinel_of(known)
-    known = known[known != sentinel]
-    return replace(
-        found,
+    looks_named = bool(NAMES.search(profile.name))
+    counted = whole and profile.distinct == len(known) >= LEAST_FOR_IDENTIFIER
+    serial = counted and (steps <= 1.5 * len(known) or looks_named)
+    named = whole and looks_named and profile.distinct > max(200, len(known) // 20)
+    texts = text(values)
+    padded = not pd.api.types.is_numeric_dtype(values) and texts.str.match(r"0\d").any()
+    is_code = serial or named or texts.str.match(CODE).any()
+    times_of_day = profile.distinct > FEW_LEVELS and _mostly(texts, DIGITS_OF_DAY)
+    if padded and is_code and not times_of_day:
+        return _category(profile, values)
+    profile = replace(
+        profile,
         kind="integer" if whole else "number",
         signs=_signs(values),
         whole=whole and not padded,
-        missing=1 - len(known) / len(values),
-        unreadable=int(numbers.isna().sum() - values.isna().sum()),
-        low=float(known.min()),
-        high=float(known.max()),
-        example=float(known.iloc[len(known) // 2]),
-        sentinel=sentinel,
+        sentinel=None if serial or named else sentinel_of(known),
         identifier=serial,
         left_out="it numbers the rows" if serial else "it is an identifier" if named else "",
     )
+    return _with_range(profile, values, numbers)
 
 
 def sentinel_of(numbers: pd.Series) -> float | None:
@@ -377,6 +407,7 @@ def sentinel_of(numbers: pd.Series) -> float | None:
 
 
 def _words_among_numbers(counts: pd.Series, decimal: str) -> tuple[str, ...]:
+    """Return the few texts in a column of numbers; none if there are many."""
     words = counts[number(counts.index.to_series(), decimal).isna().to_numpy()]
     few = 0 < len(words) <= FEW_WORDS < len(counts) - len(words)
     return tuple(words.index) if few and 1 - words.sum() / counts.sum() >= MOSTLY_NUMBERS else ()
@@ -392,29 +423,29 @@ def _mostly(values: pd.Series, form: str) -> bool:
     return float(values.dropna().str.fullmatch(form).mean()) > READABLE
 
 
-def _category(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
+def _category(profile: ColumnProfile, values: pd.Series) -> ColumnProfile:
     texts = text(values)
     counts = texts.value_counts()
-    lengths = counts.index.str.len()
-    mean = float(np.average(lengths, weights=counts))
+    lengths, known = counts.index.str.len(), int(counts.sum())
     folded = int(counts.index.str.casefold().nunique())
-    known = int(counts.sum())
     spaced = counts.index.str.contains(r"\s").mean() > 0.5  # noqa: PLR2004
-    serial = found.distinct == known >= LEAST_FOR_IDENTIFIER and not spaced
-    named = bool(NAMES.search(found.name)) and found.distinct > max(200, known // 20)
+    many = profile.distinct > max(200, known // 20)
+    serial = profile.distinct == known >= LEAST_FOR_IDENTIFIER and not spaced
+    named = many and bool(NAMES.search(profile.name))
     measured = len(counts) > FEW_LEVELS and _measured(counts.index.to_series())
-    prose = mean > FREE_LENGTH or (spaced and not measured and found.distinct > max(200, 0.3 * known))
-    listed = len(counts) <= FEW_LEVELS and counts.min() >= LEAST_OF_LEVEL
+    long = float(np.average(lengths, weights=counts)) > FREE_LENGTH
+    prose = long or (spaced and not measured and profile.distinct > max(200, 0.3 * known))
+    few = len(counts) <= FEW_LEVELS and counts.min() >= LEAST_OF_LEVEL
     return replace(
-        found,
+        profile,
         kind="text" if prose and not serial else "category",
         missing=float(texts.isna().mean()),
-        levels=tuple(sorted(counts.index)) if listed else (),
+        levels=tuple(sorted(counts.index)) if few else (),
         longest=int(lengths.max()),
         folded=folded if folded < len(counts) else 0,
         example=str(counts.index[0]),
         measured=measured,
-        words=() if serial or named else _words_among_numbers(counts, found.decimal),
+        words=() if serial or named else _words_among_numbers(counts, profile.decimal),
         identifier=serial,
         left_out="it tells each row from the others" if serial else "it is an identifier" if named else "",
     )

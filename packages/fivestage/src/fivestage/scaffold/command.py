@@ -11,11 +11,10 @@ import yaml
 
 from fivestage.common.files import write_text
 from fivestage.common.settings import ROOT
-from fivestage.reporting.number_format import every, plural
+from fivestage.reporting.number_format import plural
 from fivestage.scaffold.demo import remove_demo
 from fivestage.scaffold.draft import InitOptions, draft
-from fivestage.scaffold.notes import notes_of
-from fivestage.scaffold.write import write_problem
+from fivestage.scaffold.write import CONTRACT, MODULES, report, write_problem
 
 PROBLEM = ROOT / "problem"
 ANSWERS = ROOT / ".copier-answers.yml"
@@ -44,27 +43,15 @@ def start(words: Mapping[str, str], folder: Path = PROBLEM) -> Iterator[str]:
         UserError: If no problem can be made from the table.
     """
     answers = _answers()
-    found = draft(options_of({**words, "usual": str(answers.get("task", ""))}))
-    write_problem(found, folder)
-    removed = 0
+    drafted = draft(options_of({**words, "usual": str(answers.get("task", ""))}))
+    write_problem(drafted, folder)
+    yield from report(drafted)
     if folder == PROBLEM:
-        removed = remove_demo(ROOT)
-        _answer(answers | {"data": "own", "task": found.target.task})
-    target, windows = found.target, found.windows
-    shares = (f"{name} {share:.1%}" for name, share in zip(target.classes, target.shares, strict=True))
-    spread = ", ".join(shares) or f"from {target.low:g} to {target.high:g}, on average {target.mean:.4g}"
-    yield f"{target.header}, {target.task}: {len(found.table):,} rows ({spread})."
-    many = plural(len(found.features), "column")
-    yield f"{many} to learn from{'; left out:' if found.left_out else '.'}"
-    yield from (f"  {column.header}: {column.left_out}" for column in found.left_out)
-    time = f"{windows.simulated} simulated days, because {windows.why}" if windows.simulated else windows.why
-    often = every(windows.period_days, "day")
-    yield f"Time: {time}; tested from {windows.test_start} on, monitored {often}."
-    yield from notes_of(found)
-    if removed:
-        files = plural(removed, "file of the demo was", "files of the demo were")
-        yield f"{files} removed; committed ones remain in the git history."
-    yield f"Written: {folder / 'problem.yaml'}, dataset.py, features.py, candidates.py."
+        if removed := remove_demo(ROOT):
+            files = plural(removed, "file of the demo was", "files of the demo were")
+            yield f"{files} removed; committed ones remain in the git history."
+        _save_answers(answers | {"data": "own", "task": drafted.target.task})
+    yield f"Written: {folder / CONTRACT}, {', '.join(MODULES)}."
 
 
 def _answers() -> dict[str, Any]:
@@ -72,7 +59,7 @@ def _answers() -> dict[str, Any]:
     return yaml.safe_load(ANSWERS.read_text(encoding="utf-8")) if ANSWERS.exists() else {}
 
 
-def _answer(answers: dict[str, Any]) -> None:
+def _save_answers(answers: dict[str, Any]) -> None:
     """Save the answers, so that an update of the template does not restore the demo's files."""
     if ANSWERS.exists():
         head = ANSWERS.read_text(encoding="utf-8").splitlines()[0]

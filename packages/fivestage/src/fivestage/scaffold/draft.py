@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from difflib import get_close_matches
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -13,7 +12,7 @@ import pandas as pd
 
 from fivestage.common.clock import DAY
 from fivestage.common.database import require_no_secret
-from fivestage.common.errors import UserError
+from fivestage.common.errors import UserError, did_you_mean
 from fivestage.contract.contract import FORECAST, RESERVED, epoch
 from fivestage.data.cleaning import number, text
 from fivestage.data.tables import HAPPENED
@@ -22,19 +21,21 @@ from fivestage.reporting.number_format import plural
 from fivestage.scaffold.column_profiles import (
     ColumnProfile,
     currency_of,
-    forms_read,
+    formats_of,
     how_written,
     inspect_column,
     listed,
     names_of,
-    seconds_of,
+    unique_name,
+    usual_decimal,
 )
+from fivestage.scaffold.fields import USUAL_LENGTH
 from fivestage.scaffold.gates_plan import (
     Seasons,
     SplitPlan,
     least_known,
-    moved,
     plan_windows,
+    seasonal_variation,
     suspicious_limit,
 )
 from fivestage.scaffold.leaks import (
@@ -49,17 +50,24 @@ from fivestage.scaffold.leaks import (
 from fivestage.scaffold.sniffing import Reader, find_reader
 from fivestage.scaffold.target import Target, find_target, require_column
 
-SIMULATED_TIME = "decided_at"
 CALENDAR = ("decided_minute", "decided_weekday")  # features of every table with decision times
-ROW = "row_number"
+ROW_NUMBER = ColumnProfile(  # identifies the rows if no column does
+    "the row's position in the table, from 0, which links it to its outcome",
+    "row_number",
+    "integer",
+    example=1,
+    identifier=True,
+)
+FEATURE: dict[str, Any] = {"identifier": False, "left_out": ""}
 SINGLE = ("target", "time", "group", "known")  # options that name one column
 UNREADABLE = 0.01  # maximum share of unreadable decision times
 LEAST_GROUPS = 30  # minimum number to assign to windows
-SEEN = 5_000  # values searched for examples that are not timestamps
+SEARCHED = 5_000  # values searched for examples that are not timestamps
 LARGEST_GROUP = 0.25  # maximum share of the rows
 LEAST_EARLY = 5  # minimum rows of each class before the first fold
 EARLY = 0.5  # maximum share of rows whose target is known before the decision
 TRENDING = 0.8  # rank correlation with time above which a feature drifts by construction
+UNKNOWN = ("unknown", "n/a", "na", "missing", "not known", "unclear", "undefined", "unbekannt", "k.a.")
 CHANCE = 0.5  # share of repeated rows expected by chance, from which on they are kept
 
 
@@ -99,15 +107,14 @@ class Draft:
     table: pd.DataFrame  # rows to learn from
     target: Target
     label: str  # the label's name in the contract
-    found: Mapping[str, ColumnProfile]  # by header
+    profiles: Mapping[str, ColumnProfile]  # by header
     features: tuple[ColumnProfile, ...]
     keys: tuple[ColumnProfile, ...]
     left_out: tuple[ColumnProfile, ...]
     identifier: ColumnProfile | None
     decided: pd.Series | None
     windows: SplitPlan
-    reached: float  # score of a quick model
-    telling: Mapping[str, float]  # columns that make it notably good, with its score without each
+    quick: QuickModel
     evidence: Mapping[str, str]  # why each kept feature looks like a leak, by header
     repeated: int  # number of duplicate rows
     drop_repeated: bool
@@ -116,40 +123,67 @@ class Draft:
     untimed: int  # rows without a readable decision time, which are quarantined
 
     @property
-    def time(self) -> str:
-        """The time column's name in the contract."""
-        return SIMULATED_TIME if self.windows.simulated else self.found[self.options.time].name
+    def time(self) -> ColumnProfile:
+        """The decision time, with the time that the table covers."""
+        if not self.windows.simulated:
+            return self.profiles[self.options.time]
+        end = epoch(self.windows.test_end)
+        start = end - self.windows.simulated * DAY
+        name = unique_name("decided_at", self.names)
+        return ColumnProfile("decision time", name, "timestamp", low=start, high=end, example=end)
+
+    @property
+    def identity(self) -> ColumnProfile:
+        """The column that identifies the rows, or else their number."""
+        return self.identifier or replace(ROW_NUMBER, name=unique_name(ROW_NUMBER.name, self.names))
+
+    @property
+    def names(self) -> set[str]:
+        """The names of the table's columns in the contract."""
+        return {self.label, *(one.name for one in self.profiles.values())}
+
+    @property
+    def known(self) -> ColumnProfile | None:
+        """The time at which the target became known; None without that column, or if times are simulated."""
+        given = self.options.known and not self.windows.simulated
+        return self.profiles[self.options.known] if given else None
+
+    @property
+    def zoneless(self) -> list[str]:
+        """Headers of the columns with times that have no time zone."""
+        used = [self.profiles[header] for header in (self.options.time, self.options.known) if header]
+        return list(dict.fromkeys(one.header for one in (*used, *self.features) if one.zoneless))
+
+    @property
+    def unknown_class(self) -> str:
+        """The class of three or more whose name reads as if the outcome were not known; empty if none."""
+        unknown = (one for one in self.target.classes if one.casefold() in UNKNOWN)
+        return next(unknown, "") if self.target.task == "multiclass" else ""
 
     @property
     def currency(self) -> str:
         """The ISO code of the currency in the table, preferably the target's; empty if there is none."""
-        first = [self.target.header, *(one.header for one in self.features)]
+        constant = (one for one in self.left_out if one.distinct == 1)
+        first = [self.target.header, *(one.header for one in (*self.features, *constant))]
         return next(filter(None, (currency_of(self.table[header]) for header in first)), "")
-
-    @property
-    def identity(self) -> str:
-        return self.identifier.name if self.identifier else ROW
 
     @property
     def period_rows(self) -> int:
         """Expected number of rows per monitoring period."""
-        days: float = self.windows.simulated
-        if self.decided is not None and not days:
-            days = float(self.decided.max() - self.decided.min()) / DAY
-        return max(1, round(len(self.table) * self.windows.period_days / max(1, days)))
+        days = max(1.0, (self.time.high - self.time.low) / DAY)
+        return max(1, round(len(self.table) * self.windows.period_days / days))
 
     @property
     def seasons(self) -> Seasons:
         """Variation of the target between windows as long as the holdout."""
-        return moved(self.target, self.table, self.decided, self.windows)
+        return seasonal_variation(self.target, self.table, self.decided, self.windows)
 
     @property
     def known_share(self) -> float:
         """The minimum share of a period's outcomes that are known at its end."""
-        if self.decided is None or self.windows.simulated or not self.options.known:
+        if self.known is None or self.decided is None:
             return 1.0
-        column = self.found[self.options.known]
-        known = seconds_of(self.table[column.header], column)
+        known = self.known.parse(self.table[self.known.header])
         return least_known(self.decided, known.fillna(self.decided + HOUR), self.windows)
 
     @property
@@ -157,9 +191,9 @@ class Draft:
         """Features that rise or fall with time, such as a year or a serial number."""
         if self.decided is None:
             return ()
-        numbers = [one for one in self.features if one.kind in ("number", "integer")]
-        some = self.table.iloc[:: max(1, len(self.table) // SAMPLE)]
-        values = pd.DataFrame(numbers_of(some, numbers), some.index)
+        numbers = [one for one in self.features if one.numeric]
+        sample = self.table.iloc[:: max(1, len(self.table) // SAMPLE)]
+        values = pd.DataFrame(numbers_of(sample, numbers), sample.index)
         along = values.corrwith(self.decided, method="spearman").abs()
         return tuple(one.name for one, far in zip(numbers, along, strict=True) if far > TRENDING)
 
@@ -182,45 +216,47 @@ def draft(options: InitOptions) -> Draft:
     untimed = 0 if decided is None else int(decided.isna().sum())
     if decided is not None:  # a row of totals has no time and would distort the ranges measured below
         table, decided = table[decided.notna()], decided.dropna()
-    target = find_target(table, options.target, options.positive, options.task, options.usual)
+    decimal = usual_decimal(table)
+    target = find_target(table, options.target, options.positive, options.task, options.usual, decimal)
     labelled = ~np.isnan(target.label(table))
     table, decided = table[labelled], None if decided is None else decided[labelled]
     reserved = (*RESERVED, *FORECAST) if target.task == "regression" else RESERVED
     label = names_of([target.header], reserved)[target.header]
-    found = _found(table, target.header, (*reserved, label), options)
-    _require_known_later(table, found, decided, options)
+    profiles = _profiles(table, target.header, (*reserved, label), options, decimal)
+    _require_known_later(table, profiles, decided, options)
     windows = plan_windows(decided, len(table))
     _require_each_early(table, target, decided, windows)
     _require_groups(table, windows, options)
     taken = {*options.keys, options.time}
-    features = [one for one in found.values() if not one.left_out and one.header not in taken]
+    features = [one for one in profiles.values() if not one.left_out and one.header not in taken]
     if not features and not options.keys and windows.simulated:  # and neither history nor calendar
         raise UserError("No column is left to learn from: each is empty, constant or an identifier.")
     refuse_copies(table, target, features)
     evidence = suspects(table, target, features, decided)
     features, leaking = _without_leaks(features, evidence, options)
-    keys = tuple(found[header] for header in options.keys)
-    identifier = next((one for one in found.values() if one.identifier and not one.nullable), None)
-    model = quick_model(table, target, features, keys, None if windows.simulated else decided)
+    keys = tuple(profiles[header] for header in options.keys)
+    identifier = next((one for one in profiles.values() if one.identifier and not one.nullable), None)
+    quick = quick_model(table, target, features, keys, None if windows.simulated else decided)
     evidence = {one.header: evidence[one.header] for one in features if one.header in evidence}
-    limit = suspicious_limit(target, windows.holdout_rows, model.score)
-    if model.telling and (model.score >= LEAK or limit is None):
-        evidence = _decided_on(model, target, options, len(table), leaking) | evidence
+    limit = suspicious_limit(target, windows.holdout_rows, quick.score)
+    if quick.decisive and (quick.score >= LEAK or limit is None):
+        _require_decision(quick, target, options, len(table), leaking)
+        reason = f"with others it lets a quick model reach {target.measure} {quick.score:.3f}"
+        evidence = dict.fromkeys(quick.decisive, reason) | evidence
     return Draft(
         options=options,
         reader=reader,
         table=table,
         target=target,
         label=label,
-        found=found,
+        profiles=profiles,
         features=tuple(features),
         keys=keys,
-        left_out=(*(one for one in found.values() if one.left_out and one is not identifier), *leaking),
+        left_out=(*(one for one in profiles.values() if one.left_out and one is not identifier), *leaking),
         identifier=identifier,
         decided=decided,
         windows=windows,
-        reached=model.score,
-        telling=model.telling,
+        quick=quick,
         evidence=evidence,
         repeated=repeated,
         drop_repeated=drop,
@@ -231,10 +267,9 @@ def draft(options: InitOptions) -> Draft:
 
 
 def _require_zone(zone: str) -> None:
-    if zone and zone not in available_timezones():
-        near = get_close_matches(zone, available_timezones(), 1)
-        meant = f" Did you mean {near[0]}?" if near else ""
-        raise UserError(f"ZONE={zone} is no time zone: write an IANA name such as Europe/Berlin.{meant}")
+    if zone and zone not in (known := available_timezones()):
+        hint = did_you_mean(zone, known)
+        raise UserError(f"ZONE={zone} is no time zone: write an IANA name such as Europe/Berlin.{hint}")
 
 
 def _comparable(values: pd.Series) -> pd.Series:
@@ -250,47 +285,40 @@ def _comparable(values: pd.Series) -> pd.Series:
     return values if plain else values.map(str, na_action="ignore").astype("str")
 
 
-def _decided_on(
-    model: QuickModel,
-    target: Target,
-    options: InitOptions,
-    rows: int,
-    leaking: Sequence[ColumnProfile],
-) -> dict[str, str]:
-    """Return evidence on the columns that make a quick model too good, or raise unless KEEP names them."""
-    measure = "ROC-AUC" if target.classes else "R2"
-    open_ = [header for header in model.telling if header not in options.keep]
-    if open_:
-        named = listed(list(model.telling))
-        without = ", ".join(f"{one:.3f}" for one in model.telling.values())
-        dropped = [f"{one.header!r} ({one.left_out})" for one in leaking]
-        already = f" Left out already: {', '.join(dropped)}." if dropped else ""
-        raise UserError(
-            f"Too good to be true? A quick model of all columns has {measure} {model.score:.3f}, "
-            f"mostly by {', '.join(map(repr, model.telling))} (without: {without}). "
-            f"With {plural(rows, 'row')}, no gate can tell whether that is a leak, so you must decide. Use "
-            f"LEAVE_OUT={named!r} if it is written with the outcome or after it, or KEEP={named!r} if it is "
-            f"known before the decision; the page and the model card will then say so.{already}"
-        )
-    reason = f"with others it lets a quick model reach {measure} {model.score:.3f}"
-    return dict.fromkeys(model.telling, reason)
+def _require_decision(
+    quick: QuickModel, target: Target, options: InitOptions, rows: int, leaking: Sequence[ColumnProfile]
+) -> None:
+    """Raise a UserError unless KEEP names all columns that make a quick model too good."""
+    if set(quick.decisive) <= {*options.keep}:
+        return
+    named = listed(quick.decisive)
+    without = ", ".join(f"{score:.3f}" for score in quick.decisive.values())
+    dropped = [f"{one.header!r} ({one.left_out})" for one in leaking]
+    already = f" Left out already: {', '.join(dropped)}." if dropped else ""
+    raise UserError(
+        f"Too good to be true? A quick model of all columns has {target.measure} {quick.score:.3f}, "
+        f"mostly by {', '.join(map(repr, quick.decisive))} (without: {without}). "
+        f"With {plural(rows, 'row')}, no gate can tell whether that is a leak, so you must decide. Use "
+        f"LEAVE_OUT={named!r} if it is written with the outcome or after it, or KEEP={named!r} if it is "
+        f"known before the decision; the report and the model card will then say so.{already}"
+    )
 
 
-def _found(
-    table: pd.DataFrame, target: str, taken: Sequence[str], options: InitOptions
+def _profiles(
+    table: pd.DataFrame, target: str, taken: Sequence[str], options: InitOptions, decimal: str
 ) -> dict[str, ColumnProfile]:
     headers = [str(header) for header in table if header != target]
-    names = names_of(headers, (*taken, HAPPENED, ROW, SIMULATED_TIME, *CALENDAR))
-    columns = (
-        inspect_column(
-            table[header],
-            names[header],
-            is_time=header in (options.time, options.known),
-            zone=options.zone or "UTC",
-        )
-        for header in headers
-    )
+    names = names_of(headers, (*taken, HAPPENED, *CALENDAR))
+    columns = (_inspect(table, header, options, names[header], decimal) for header in headers)
     return {column.header: _with_options(column, options) for column in columns}
+
+
+def _inspect(
+    table: pd.DataFrame, header: str, options: InitOptions, name: str = "", decimal: str = "."
+) -> ColumnProfile:
+    is_time = header in (options.time, options.known)
+    zone = options.zone or "UTC"
+    return inspect_column(table[header], name or header, is_time=is_time, zone=zone, decimal=decimal)
 
 
 def _as_in(table: pd.DataFrame, options: InitOptions) -> InitOptions:
@@ -316,52 +344,48 @@ def _as_in(table: pd.DataFrame, options: InitOptions) -> InitOptions:
 
 
 def _with_options(column: ColumnProfile, options: InitOptions) -> ColumnProfile:
-    if column.header in options.leave_out:
-        return replace(column, left_out="LEAVE_OUT names it")
-    if column.header in options.keys:
-        kind = replace(column, kind="category", identifier=False, left_out="")
-        return replace(kind, longest=max(column.longest, 32), levels=())
-    if column.header == options.known:
-        return replace(column, left_out="it says when the target was known")
-    if column.header == options.group:
-        return replace(column, left_out="rows are grouped by it")
-    if column.header in options.keep:
-        return replace(column, left_out="", identifier=False)
-    return column
+    header, longest = column.header, max(column.longest, USUAL_LENGTH)
+    roles: list[tuple[bool, dict[str, Any]]] = [
+        (header in options.leave_out, {"left_out": "LEAVE_OUT names it"}),
+        (header in options.keys, {"kind": "category", "longest": longest, "levels": (), **FEATURE}),
+        (header == options.known, {"left_out": "it says when the target was known"}),
+        (header == options.group, {"left_out": "rows are grouped by it"}),
+        (header in options.keep, FEATURE),
+    ]
+    return replace(column, **next((changes for applies, changes in roles if applies), {}))
 
 
 def _decided(table: pd.DataFrame, options: InitOptions) -> pd.Series | None:
     """Return the decision times in epoch seconds, NaN if unreadable."""
     if not options.time:
         return None
-    column = inspect_column(table[options.time], options.time, is_time=True, zone=options.zone or "UTC")
-    known = table[options.time].dropna()
+    values, column = table[options.time], _inspect(table, options.time, options)
+    known = values.dropna()
     number = pd.api.types.is_numeric_dtype(known)
     if known.empty or (column.distinct == 1 and (number or how_written(text(known.head(1))))):
         raise UserError(
             f"The time column {options.time!r} cannot be used: {column.left_out}. Name another column, or "
             "omit TIME: times are then simulated."
         )
-    _require_timestamps(table, column, "time", "TIME")
-    unreadable = column.missing
-    if unreadable > UNREADABLE:
-        values = table[options.time]
-        bad = values[seconds_of(values, column).isna()].astype("str").drop_duplicates().head(3).tolist()
+    _require_timestamps(table, column, "TIME")
+    decided = column.parse(values)
+    if column.missing > UNREADABLE:
+        bad = values[decided.isna()].astype("str").drop_duplicates().head(3)
         raise UserError(
-            f"The time column {options.time!r} has no timestamp in {unreadable:.1%} of the rows (such as "
+            f"The time column {options.time!r} has no timestamp in {column.missing:.1%} of the rows (such as "
             f"{', '.join(map(repr, bad))}): fix or remove those rows, or name another column."
         )
-    return seconds_of(table[options.time], column)
+    return decided
 
 
-def _require_timestamps(table: pd.DataFrame, column: ColumnProfile, what: str, option: str) -> None:
+def _require_timestamps(table: pd.DataFrame, column: ColumnProfile, option: str) -> None:
     """Raise a UserError if a column does not contain timestamps."""
     if column.kind != "timestamp":
-        texts = text(table[column.header]).dropna().drop_duplicates().head(SEEN)
-        unread = texts[~forms_read(texts)[1]]
-        seen = (unread if len(unread) else texts).head(3)
+        texts = text(table[column.header]).dropna().drop_duplicates().head(SEARCHED)
+        unread = texts[~formats_of(texts)[1]]
+        examples = ", ".join(map(repr, (unread if len(unread) else texts).head(3)))
         raise UserError(
-            f"The {what} column {column.header!r} does not parse: {', '.join(map(repr, seen))} are not "
+            f"The {option.lower()} column {column.header!r} does not parse: {examples} are not "
             "timestamps in a known format. Write them in ISO 8601 (2025-01-31T09:30:00Z), name "
             f"another column, or omit {option}."
         )
@@ -376,8 +400,8 @@ def _require_known_later(
     if decided is None:
         raise UserError(f"KNOWN={options.known} also needs the decision times: name their column with TIME.")
     column = columns[options.known]
-    _require_timestamps(table, column, "known", "KNOWN")
-    early = float((seconds_of(table[options.known], column) < decided).mean())
+    _require_timestamps(table, column, "KNOWN")
+    early = float((column.parse(table[options.known]) < decided).mean())
     if early > EARLY:
         raise UserError(
             f"The column {options.known!r} lies before {options.time!r} in {early:.0%} of the rows: KNOWN is "
@@ -421,8 +445,7 @@ def _without_leaks(
     features: Sequence[ColumnProfile], evidence: Mapping[str, str], options: InitOptions
 ) -> tuple[list[ColumnProfile], list[ColumnProfile]]:
     """Split features into those to learn from and suspected leaks, which KEEP can retain."""
-    kept: list[ColumnProfile] = []
-    leaking: list[ColumnProfile] = []
+    leaking: dict[str, ColumnProfile] = {}
     for column in features:
         if column.header in evidence and column.header not in options.keep:
             why = f"suspected leak, {evidence[column.header]}"
@@ -430,16 +453,15 @@ def _without_leaks(
                 why += f". Is this when the outcome is known? Then KNOWN={column.header!r}"
             elif column.kind == "timestamp":
                 why += f". Is it a plan, known before the decision? Then KEEP={listed([column.header])!r}"
-            leaking.append(replace(column, left_out=why))
-        else:
-            kept.append(column)
+            leaking[column.header] = replace(column, left_out=why)
+    kept = [column for column in features if column.header not in leaking]
     if leaking and not kept:
-        first = leaking[0]
+        header, first = next(iter(leaking.items()))
         raise UserError(
-            f"Every column predicts the target too well; {first.header}: {first.left_out}. "
-            f"If it is known before the decision nevertheless, use KEEP={listed([first.header])!r}."
+            f"Every column predicts the target too well; {header}: {first.left_out}. "
+            f"If it is known before the decision nevertheless, use KEEP={listed([header])!r}."
         )
-    return kept, leaking
+    return kept, list(leaking.values())
 
 
 def _repeats(table: pd.DataFrame) -> tuple[int, bool]:

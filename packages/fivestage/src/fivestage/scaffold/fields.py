@@ -2,14 +2,12 @@
 
 import json
 import math
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from fivestage.scaffold.column_profiles import ColumnProfile
-from fivestage.scaffold.target import Target
 
 MARGIN = 1.0  # accepted margin beyond the observed range, as a multiple of it
 GROWTH = 99.0  # the same above counts and values that grow with time
@@ -39,88 +37,37 @@ def as_yaml(value: object) -> str:
     return json.dumps(value, ensure_ascii=not (isinstance(value, str) and value.isprintable()))
 
 
-def fields_of(column: ColumnProfile, *, nullable: bool = True, grows: bool = False) -> Fields:
+def fields_of(column: ColumnProfile, *, grows: bool = False) -> Fields:
     """Return a column's contract fields; bounds lie beyond the observed range, far above if it `grows`."""
-    gaps = nullable and column.nullable
-    if column.kind == "text":
-        longest = max(PROSE_LENGTH, 4 * column.longest)
-        return category_fields(column.header, column.example, longest, nullable=gaps)
-    if column.kind == "category":
-        longest = 2 * column.longest
-        return category_fields(column.header, column.example, longest, values=column.levels, nullable=gaps)
-    if column.kind == "timestamp":
-        low, high = min(column.low, max(column.low - FAR, EARLIEST)), column.high + FAR
-        times = (datetime.fromtimestamp(int(one), UTC) for one in (low, high, column.example))
-        return _range_fields("timestamp", column.header, *times, nullable=gaps)
+    fields: Fields = {"type": column.kind, "about": column.header}
+    if column.kind in ("category", "text"):
+        prose = column.kind == "text"
+        longest = max(PROSE_LENGTH, 4 * column.longest) if prose else 2 * column.longest
+        more: Fields = {
+            "form": "integer" if column.whole else "",
+            "values": () if prose else column.levels,
+            "max_length": longest if longest > USUAL_LENGTH else 0,
+            "nullable": column.nullable,
+        }
+        given = {name: value for name, value in more.items() if value}  # others have their default
+        example = int(column.example) if column.whole else column.example
+        return fields | {"type": "category", **given, "example": str(example)}
+    kind: Any = int if column.kind == "integer" else float
     counts = column.kind == "integer" and column.low >= 0 and column.distinct > FEW_STEPS
-    low, high = bounds(column.low, column.high, above=GROWTH if grows or counts else MARGIN)
-    kind = int if column.kind == "integer" else float
-    return _range_fields(column.kind, column.header, *map(kind, (low, high, column.example)), nullable=gaps)
+    if column.kind == "timestamp":
+        kind = timestamp
+        low, high = min(column.low, max(column.low - FAR, EARLIEST)), column.high + FAR
+    elif column.kind == "integer" and column.identifier:  # new rows have new ones
+        low, high = 0 if column.low >= 0 else -LARGEST_IDENTIFIER, LARGEST_IDENTIFIER
+    else:
+        low, high = bounds(column.low, column.high, above=GROWTH if grows or counts else MARGIN)
+    fields |= {"min": kind(low), "max": kind(high), "example": kind(column.example)}
+    return fields | ({"nullable": True} if column.nullable else {})
 
 
-def time_fields(column: ColumnProfile) -> Fields:
-    """The fields of the decision time."""
-    latest = datetime.fromtimestamp(int(column.high) + FUTURE, UTC)
-    return fields_of(column, nullable=False) | {"max": latest}
-
-
-def key_fields(column: ColumnProfile) -> Fields:
-    """Return the fields of an identifier of rows or entities, which will get new values."""
-    if column.kind == "integer":
-        low = 0 if column.low >= 0 else -LARGEST_IDENTIFIER
-        return fields_of(column) | {"min": low, "max": LARGEST_IDENTIFIER}
-    example = int(column.example) if column.whole else column.example
-    form = "integer" if column.whole else ""
-    longest = 2 * column.longest
-    return category_fields(column.header, example, longest, form=form, nullable=column.nullable)
-
-
-def row_fields() -> Fields:
-    """Return the fields of the row number, used if no column identifies the rows."""
-    return _range_fields(
-        "integer",
-        "the row's position in the table, from 0, which links it to its outcome",
-        0,
-        LARGEST_IDENTIFIER,
-        1,
-    )
-
-
-def decision_time_fields(served: datetime) -> Fields:
-    """Return the fields of a simulated decision time; `served` is the first one in service."""
-    start, end = (datetime(served.year + years, 1, 1, tzinfo=UTC) for years in (-10, 100))
-    return _range_fields("timestamp", "decision time", start, end, served)
-
-
-def label_fields(target: Target) -> Fields:
-    """Return the fields of the label in outcome events."""
-    if not target.classes:
-        return _range_fields("number", target.header, *bounds(target.low, target.high), target.mean)
-    longest = max(map(len, target.classes))
-    return category_fields(target.header, target.classes[-1], longest, values=target.classes)
-
-
-def category_fields(
-    about: str,
-    example: object,
-    longest: int,
-    *,
-    values: Sequence[str] = (),
-    form: str = "",
-    nullable: bool = False,
-) -> Fields:
-    """Return the fields of a category, without those that have their default."""
-    length = longest if longest > USUAL_LENGTH else 0
-    more = {"form": form, "values": values, "max_length": length, "nullable": nullable}
-    given = {name: value for name, value in more.items() if value}
-    return {"type": "category", "about": about, **given, "example": str(example)}
-
-
-def _range_fields(
-    kind: str, about: str, low: object, high: object, example: object, *, nullable: bool = False
-) -> Fields:
-    gaps = {"nullable": True} if nullable else {}
-    return {"type": kind, "about": about, "min": low, "max": high, "example": example} | gaps
+def timestamp(seconds: float) -> datetime:
+    """Return the date and time of epoch seconds."""
+    return datetime.fromtimestamp(int(seconds), UTC)
 
 
 def bounds(low: float, high: float, above: float = MARGIN) -> tuple[float, float]:

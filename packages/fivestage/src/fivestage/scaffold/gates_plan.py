@@ -25,11 +25,12 @@ WEEK = 7
 BINS = 10
 LEAST_RARE = 10  # expected rows of the rarest class in a slice, to be evaluated
 OVER_PRIOR = 0.02
-LEAST_JUDGED = 50  # rows of the rarest class in the holdout; with fewer, the share is noise
-PERFECT = 0.999  # a score above is a leak, unless a quick model or chance can come close
-LEAST_SURE, SURPASSED = 30, 0.9  # rows of the rarest class in the holdout; what the quick model reached
+LEAST_EVALUATED = 50  # rows of the rarest class in the holdout; with fewer, the share is noise
+PERFECT = 0.999  # a score above it is a leak, unless a quick model or chance can come close
+LEAST_CERTAIN = 30  # rows of the rarest class in the holdout; with more, a perfect score is no chance, ...
+STRONG = 0.9  # ... unless a quick model already reaches this score
 LEAST_OF_WINDOW = 0.8  # minimum size of an earlier window relative to the holdout, to measure seasons
-UNFOLLOWED = 0.5  # share of the seasonal coverage error that a model does not adapt to
+UNADAPTED = 0.5  # share of the seasonal coverage error that a model does not adapt to
 USUAL_LABELS = 0.9  # default share of a period's labels required at its end
 LEAST_LABELS = 0.05  # its minimum and step size
 FEW_LABELS = 0.5  # share of labels at a period's end below which they are not representative
@@ -149,16 +150,18 @@ class Seasons:
     held: float = 0.0  # mean coverage error of one window's interval on the next window
 
 
-STILL = Seasons()
+NO_SEASONS = Seasons()
 
 
-def moved(target: Target, table: pd.DataFrame, decided: pd.Series | None, windows: SplitPlan) -> Seasons:
+def seasonal_variation(
+    target: Target, table: pd.DataFrame, decided: pd.Series | None, windows: SplitPlan
+) -> Seasons:
     """Measure the table's seasonal variation, which no model can be expected to predict.
 
     If times are simulated in the order of `decided`, it is measured over the simulated days.
     """
     if decided is None:
-        return STILL
+        return NO_SEASONS
     if windows.simulated:
         left = 1 - decided.rank(method="first", pct=True)
         decided = epoch(windows.test_end) - left * windows.simulated * DAY
@@ -169,29 +172,34 @@ def moved(target: Target, table: pd.DataFrame, decided: pd.Series | None, window
     enough = np.flatnonzero(sizes >= max(1, windows.holdout_rows * LEAST_OF_WINDOW))
     means = np.array([values[back == one].mean(axis=0) for one in enough])
     numbers = () if target.classes else pairwise(enough.tolist())
-    off = [_off(label[back == one], label[back == after]) for after, one in numbers if one - after == 1]
-    return Seasons(float(np.ptp(means, axis=0).max()) if len(means) else 0.0, float(np.mean(off or [0.0])))
+    errors = [
+        _coverage_error(label[back == window], label[back == following])
+        for following, window in numbers
+        if window - following == 1
+    ]
+    spread = float(np.ptp(means, axis=0).max()) if len(means) else 0.0
+    return Seasons(spread, float(np.mean(errors or [0.0])))
 
 
-def _off(before: Floats, after: Floats) -> float:
+def _coverage_error(before: Floats, after: Floats) -> float:
     """Return the coverage error of the interval of one window on the next window."""
     low, high = np.quantile(before, ((1 - INTERVAL) / 2, (1 + INTERVAL) / 2))
     inside, within = ((after >= low) & (after <= high)).mean(), ((after > low) & (after < high)).mean()
     return coverage_error(float(inside), float(within), INTERVAL)
 
 
-def suspicious_limit(target: Target, rows: int, reached: float) -> float | None:
-    """Return the ROC-AUC or R2 above which a leak is suspected; None if no limit is meaningful."""
+def suspicious_limit(target: Target, rows: int, score: float) -> float | None:
+    """Return the ROC-AUC or R2 above which a leak is suspected, or None; `score` is a quick model's."""
     rate = min(target.shares, default=0.5)
-    chance = 3 * math.sqrt(max(reached * (1 - reached), 0) / max(1.0, rate * rows))
-    limit = max(0.9, reached + 0.5 * (1 - reached)) + chance
-    if rate * rows >= LEAST_SURE and reached < SURPASSED:
+    chance = 3 * math.sqrt(max(score * (1 - score), 0) / max(1.0, rate * rows))
+    limit = max(0.9, score + 0.5 * (1 - score)) + chance
+    if rate * rows >= LEAST_CERTAIN and score < STRONG:
         limit = min(PERFECT, limit)
     return round(limit, 4) if limit <= PERFECT else None
 
 
 def plan_limits(
-    target: Target, windows: SplitPlan, period_rows: int, reached: float, seasons: Seasons = STILL
+    target: Target, windows: SplitPlan, period_rows: int, score: float, seasons: Seasons = NO_SEASONS
 ) -> Limits:
     """Derive limits from the sampling error of the label for these row counts and from its seasons."""
     rate = min(target.shares, default=0.5)
@@ -201,15 +209,15 @@ def plan_limits(
     in_bin = math.sqrt(rate * (1 - rate)) * math.sqrt(2 / math.pi) * math.sqrt(BINS / rows)
     covered = 3 * math.sqrt(INTERVAL * (1 - INTERVAL) / rows)
 
-    def bias(seen: int, least: float = 0.0) -> float:
-        return min(0.5 * unit, 0.03 * unit + max(least, 3 * spread / math.sqrt(seen)))
+    def bias(evaluated: int, least: float = 0.0) -> float:
+        return min(0.5 * unit, 0.03 * unit + max(least, 3 * spread / math.sqrt(evaluated)))
 
-    error = max(seasons.mean, 2 * in_bin) if target.classes else max(covered, UNFOLLOWED * seasons.held)
+    error = max(seasons.mean, 2 * in_bin) if target.classes else max(covered, UNADAPTED * seasons.held)
     return Limits(
         calibration_error=round(min(0.5, 0.04 + error), 3),
         bias=float(f"{bias(rows, seasons.mean):.2g}"),
         period_bias=float(f"{bias(max(period_rows, 1)):.2g}"),
-        suspicious=suspicious_limit(target, windows.holdout_rows, reached),
+        suspicious=suspicious_limit(target, windows.holdout_rows, score),
         min_slice_rows=max(20, min(500, windows.holdout_rows // 10), math.ceil(LEAST_RARE / rate)),
-        over_prior=OVER_PRIOR if rate * rows >= LEAST_JUDGED else 0.0,
+        over_prior=OVER_PRIOR if rate * rows >= LEAST_EVALUATED else 0.0,
     )

@@ -13,8 +13,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.impute import SimpleImputer
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import RidgeCV
-from sklearn.metrics import r2_score, roc_auc_score
-from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler, TargetEncoder
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -22,8 +22,8 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from fivestage.common.clock import minute_of_day, weekday
 from fivestage.common.columns import Floats, fill_empty_columns
 from fivestage.common.errors import UserError
-from fivestage.data.cleaning import number, text
-from fivestage.scaffold.column_profiles import ColumnProfile, listed, seconds_of
+from fivestage.data.cleaning import text
+from fivestage.scaffold.column_profiles import ColumnProfile, listed
 from fivestage.scaffold.target import Target
 
 SAMPLE = 20_000
@@ -39,28 +39,20 @@ MOST_NAMED = 3  # columns
 LEAST_WEIGHT = 0.05  # minimum importance, relative to the most important column
 FOLDS = 5
 SEED = 0
-# TargetEncoder's target types.
-KINDS = {"binary": "binary", "multiclass": "multiclass", "regression": "continuous"}
 LARGEST = 1e37  # within the range of the trees' float32
 
 
 def numbers_of(table: pd.DataFrame, columns: Sequence[ColumnProfile]) -> Floats:
     """Encode columns as numbers: timestamps in seconds, categories by frequency rank, free text by length."""
-    made = np.full((len(table), len(columns)), np.nan)
+    encoded = np.full((len(table), len(columns)), np.nan)
     for place, column in enumerate(columns):
-        values = table[column.header]
-        if column.kind == "timestamp":
-            made[:, place] = seconds_of(values, column)
-        elif column.kind in ("number", "integer"):
-            made[:, place] = number(values, column.decimal)
-        elif column.kind == "text":
-            made[:, place] = text(values).str.len()
-        else:
-            texts = text(values)
-            ranks = {value: rank for rank, value in enumerate(texts.value_counts().index)}
-            made[:, place] = texts.map(ranks)
-    np.clip(made, -LARGEST, LARGEST, out=made)
-    return made
+        values = column.parse(table[column.header])
+        if column.kind == "text":
+            values = values.str.len()
+        elif column.kind == "category":
+            values = values.map({value: rank for rank, value in enumerate(values.value_counts().index)})
+        encoded[:, place] = values
+    return encoded.clip(-LARGEST, LARGEST)
 
 
 def some_of(table: pd.DataFrame, target: Target) -> pd.DataFrame:
@@ -93,43 +85,36 @@ def _is_copy(table: pd.DataFrame, target: Target, column: ColumnProfile) -> bool
     if target.classes:
         pairs = pd.DataFrame({"value": text(table[column.header]), "label": label}).dropna().drop_duplicates()
         return len(pairs) == pairs["value"].nunique() == pairs["label"].nunique() == len(target.classes)
-    if column.kind not in ("number", "integer"):
-        return False
-    return bool(abs(number(table[column.header], column.decimal).corr(label)) > EQUAL)
+    return column.numeric and abs(column.parse(table[column.header]).corr(label)) > EQUAL
 
 
 def suspects(
     table: pd.DataFrame, target: Target, columns: Sequence[ColumnProfile], decided: pd.Series | None
 ) -> dict[str, str]:
     """Return, by header, the evidence that a column was written after the target was known."""
-    some = some_of(table, target)
-    label = target.label(some)
-    numbers = numbers_of(some, columns)
-    measure = "ROC-AUC" if target.classes else "R2"
+    sample = some_of(table, target)
+    label, numbers = target.label(sample), numbers_of(sample, columns)
     tree = DecisionTreeClassifier if target.classes else DecisionTreeRegressor
-    found: dict[str, str] = {}
+    evidence: dict[str, str] = {}
     for place, column in enumerate(columns):
-        one = numbers[:, [place]]
-        absent = np.isnan(one)
+        values = numbers[:, place]
+        absent = np.isnan(values)
         if column.kind == "timestamp" and decided is not None:
-            later = (one > decided.reindex(some.index).to_numpy()[:, None])[~absent]
-            if later.mean() > LATER:
-                found[column.header] = (
-                    f"it comes after the decision in {later.mean():.0%} of the rows that have it"
+            later = (values > decided.reindex(sample.index))[~absent].mean()
+            if later > LATER:
+                evidence[column.header] = (
+                    f"it comes after the decision in {later:.0%} of the rows that have it"
                 )
                 continue
-        score = _score(tree(max_leaf_nodes=32, min_samples_leaf=5), one, label, target)
+        score = _score(tree(max_leaf_nodes=32, min_samples_leaf=5), values[:, None], label, target)
         if not target.classes:  # with few rows a tree cannot fit a line
-            score = max(score, _along_a_line(one[:, 0], label))
+            along = pd.Series(values).corr(pd.Series(label), min_periods=LEAST_ALIKE)
+            score = max(score, np.nan_to_num(along) ** 2)
         if score >= LEAK:
-            found[column.header] = f"alone it reaches {measure} {score:.3f}"
-        elif (
-            absent.any()
-            and not absent.all()
-            and (known := _absence_score(absent[:, 0], label, target)) >= ABSENCE
-        ):
-            found[column.header] = f"whether it is missing reaches {measure} {known:.3f} alone"
-    return found
+            evidence[column.header] = f"alone it reaches {target.measure} {score:.3f}"
+        elif 0 < absent.mean() < 1 and (known := _absence_score(absent, label, target)) >= ABSENCE:
+            evidence[column.header] = f"whether it is missing reaches {target.measure} {known:.3f} alone"
+    return evidence
 
 
 @dataclass(frozen=True)
@@ -138,12 +123,12 @@ class QuickModel:
 
     Args:
         score: ROC-AUC, or R2 for regression.
-        telling: If the score is notable, up to three columns that cause it, with the score of a model without
-            that column; if no such model is far worse, the most important columns.
+        decisive: If the score is notable, up to three columns that cause it, with the score of a model
+            without that column; if no such model is far worse, the most important columns.
     """
 
     score: float
-    telling: Mapping[str, float] = field(default_factory=dict)
+    decisive: Mapping[str, float] = field(default_factory=dict)
 
 
 def quick_model(
@@ -159,49 +144,42 @@ def quick_model(
     """
     if not (columns or keys or decided is not None):
         return QuickModel(0.5 if target.classes else 0.0)  # the score of guessing
-    some = some_of(table, target)
-    label = target.label(some)
-    least = max(5, min(50, len(some) // 50))
-    kind = HistGradientBoostingClassifier if target.classes else HistGradientBoostingRegressor
-    known = TargetEncoder(target_type=KINDS[target.task], cv=KFold(FOLDS, shuffle=True, random_state=SEED))
-    model = make_pipeline(
-        ColumnTransformer([("keys", known, [*range(len(keys))])], remainder="passthrough"),
-        FunctionTransformer(fill_empty_columns),
-        kind(max_iter=40, min_samples_leaf=least, random_state=SEED),
-    )
-    values = numbers_of(some, [*keys, *columns])
+    sample = some_of(table, target)
+    label, values = target.label(sample), numbers_of(sample, [*keys, *columns])
     if decided is not None:
-        at = decided.reindex(some.index).to_numpy()
+        at = decided.reindex(sample.index).to_numpy()
         values = np.column_stack([values, minute_of_day(at), weekday(at)])
+    kind = HistGradientBoostingClassifier if target.classes else HistGradientBoostingRegressor
+    encoder = TargetEncoder(
+        target_type="auto" if target.classes else "continuous",
+        cv=KFold(FOLDS, shuffle=True, random_state=SEED),
+    )
+    model: Any = make_pipeline(
+        ColumnTransformer([("keys", encoder, [*range(len(keys))])], remainder="passthrough"),
+        FunctionTransformer(fill_empty_columns),
+        kind(max_iter=40, min_samples_leaf=max(5, min(50, len(sample) // 50)), random_state=SEED),
+    )
     score = _score(model, values, label, target)
     if not target.classes:
-        line: Any = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), RidgeCV())
+        line = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), RidgeCV())
         along = _score(line, values, label, target)
         score, model = (along, line) if along > score else (score, model)
     if score < NOTABLE:
         return QuickModel(score)
     held_out = slice(0, len(values), HALVES)
     model.fit(values[1::HALVES], label[1::HALVES])
-    lost = permutation_importance(model, values[held_out], label[held_out], n_repeats=1, random_state=SEED)
-    weights = lost.importances_mean
-    order = np.argsort(-weights)[:MOST_NAMED]
+    loss = permutation_importance(model, values[held_out], label[held_out], n_repeats=1, random_state=SEED)
+    weights = loss.importances_mean
     headers = {len(keys) + place: one.header for place, one in enumerate(columns)}  # histories are not leaks
-    needed = [one for one in order if one in headers and weights[one] > LEAST_WEIGHT * weights.max()]
     without = {
-        headers[one]: _score(clone(model), np.delete(values, one, axis=1), label, target) for one in needed
+        headers[place]: _score(clone(model), np.delete(values, place, axis=1), label, target)
+        for place in np.argsort(-weights)[:MOST_NAMED].tolist()
+        if place in headers and weights[place] > LEAST_WEIGHT * weights.max()
     }
-    carry = {
-        header: left for header, left in without.items() if left < NOTABLE or 1 - left > CARRIES * (1 - score)
+    decisive = {
+        header: rest for header, rest in without.items() if rest < NOTABLE or 1 - rest > CARRIES * (1 - score)
     }
-    return QuickModel(score, carry or without)
-
-
-def _along_a_line(values: Floats, label: Floats, least: int = LEAST_ALIKE) -> float:
-    """Return the R2 of a line through the rows with a value; 0 if they are few or constant."""
-    known = ~np.isnan(values)
-    if known.sum() < least or np.ptp(values[known]) == 0 or np.ptp(label[known]) == 0:
-        return 0.0
-    return float(np.corrcoef(values[known], label[known])[0, 1] ** 2)
+    return QuickModel(score, decisive or without)
 
 
 def _absence_score(absent: NDArray[np.bool_], label: Floats, target: Target) -> float:
@@ -213,12 +191,7 @@ def _absence_score(absent: NDArray[np.bool_], label: Floats, target: Target) -> 
 
 
 def _score(model: Any, features: Floats, label: Floats, target: Target) -> float:
-    if not target.classes:
-        halves = KFold(HALVES, shuffle=True, random_state=SEED)
-        return float(r2_score(label, cross_val_predict(model, features, label, cv=halves)))
-    truth = label.astype(int)
-    halves = StratifiedKFold(HALVES, shuffle=True, random_state=SEED)
-    chance = cross_val_predict(model, features, truth, cv=halves, method="predict_proba")
-    if target.task == "binary":
-        return float(roc_auc_score(truth, chance[:, 1]))
-    return float(roc_auc_score(truth, chance, multi_class="ovr"))
+    """Score a model on halves that it has not seen: ROC-AUC, one-vs-rest, or R2."""
+    folds, scoring = (StratifiedKFold, "roc_auc_ovr") if target.classes else (KFold, "r2")
+    halves = folds(HALVES, shuffle=True, random_state=SEED)
+    return float(cross_val_score(model, features, label, cv=halves, scoring=scoring).mean())

@@ -10,7 +10,6 @@ from statistics import mode
 from typing import Any
 
 import pandas as pd
-from sklearn import datasets
 
 from fivestage.common.database import connect, redacted
 from fivestage.common.errors import UserError
@@ -39,6 +38,8 @@ NOT_READ = {".xlsx", ".xls", ".ods", ".xml", ".html", ".feather", ".avro", ".orc
 LINES_OF_JSON = {".json": False, ".jsonl": True, ".ndjson": True}  # whether each line is an object
 SEPARATORS = ",;\t|"
 SPACES = {" ": r"\s+"}  # the separator of columns that spaces align, for pandas
+COMMA = r"-?\d{1,3}(\.?\d{3})*,\d{1,2}-?"  # a number with a decimal comma
+THOUSANDS = r"-?\d{1,3}(\.\d{3})+-?"  # a whole number, if points separate thousands
 HEAD = 64 * 1024  # characters that are inspected
 BUCKETS = ("s3://", "gs://", "gcs://")
 EXAMPLE = "sklearn:"
@@ -253,8 +254,8 @@ def _csv_options(place: str, encoding: str) -> tuple[dict[str, Any], tuple[str, 
         options |= {"index_col": False, "usecols": [*range(len(headers))]}
     elif separator not in SPACES:
         _require_even(place, layout)
-    if padded := _padded(headers, rows):
-        options["dtype"] = dict.fromkeys(padded, "str")
+    if texts := _texts(headers, rows):
+        options["dtype"] = dict.fromkeys(texts, "str")
     if "?" in place and not place.startswith(BUCKETS) and (compression := _compression(place)):
         options["compression"] = compression
     return options | {"na_values": MISSING, "low_memory": False}, tuple(_notes(headers, layout.skipped))
@@ -269,11 +270,16 @@ def _head(place: str, encoding: str) -> str:
     return head
 
 
-def _padded(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the headers of columns with leading zeros, which are codes: 00123 is not 123."""
-    columns = zip(*(row for row in rows if len(row) == len(headers)), strict=True)
-    codes = [any(re.fullmatch(r"0\d+", field.strip()) for field in column) for column in columns]
-    return [name for name, code in zip(headers, codes, strict=False) if code and headers.count(name) == 1]
+def _texts(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the headers of columns that pandas would take for other numbers.
+
+    These are codes with leading zeros, as 00123 is not 123, and 1.234 if other columns have decimal commas.
+    """
+    columns = [*zip(*(row for row in rows if len(row) == len(headers)), strict=True)]
+    commas = any(re.fullmatch(COMMA, field.strip()) for column in columns for field in column)
+    form = rf"0\d+|{THOUSANDS}" if commas else r"0\d+"
+    texts = [any(re.fullmatch(form, field.strip()) for field in column) for column in columns]
+    return [name for name, one in zip(headers, texts, strict=False) if one and headers.count(name) == 1]
 
 
 def _notes(headers: Sequence[str], skipped: int) -> Iterator[str]:
@@ -345,6 +351,8 @@ def _database(source: str) -> Reader:
 
 
 def _example(name: str) -> Reader:
+    from sklearn import datasets
+
     load: Any = getattr(datasets, f"load_{name}", None)
     if load is None:
         known = sorted(one.removeprefix("load_") for one in dir(datasets) if one.startswith("load_"))

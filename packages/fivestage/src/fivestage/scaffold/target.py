@@ -12,7 +12,7 @@ from fivestage.common.errors import UserError, did_you_mean
 from fivestage.contract.contract import TASKS
 from fivestage.data.cleaning import class_codes, equals, exceeds, number, text
 from fivestage.reporting.number_format import plural
-from fivestage.scaffold.column_profiles import decimal_of
+from fivestage.scaffold.column_profiles import ColumnProfile, decimal_of
 
 YES = ("1", "true", "yes", "y", "t", "bad", "positive", "churned", "fraud", "default", "failed", "malignant")
 EMPTY = "empty"  # the class of empty fields, if POSITIVE names the only value
@@ -47,6 +47,20 @@ class Target:
             return "regression"
         return "binary" if len(self.classes) == BINARY else "multiclass"
 
+    @property
+    def measure(self) -> str:
+        """What the score of a quick model is."""
+        return "ROC-AUC" if self.classes else "R2"
+
+    def profile(self, name: str) -> ColumnProfile:
+        """Return the profile of the outcome, by which it is checked, under its name in the contract."""
+        if not self.classes:
+            return ColumnProfile(self.header, name, "number", low=self.low, high=self.high, example=self.mean)
+        longest, example = max(map(len, self.classes)), self.classes[-1]
+        return ColumnProfile(
+            self.header, name, "category", levels=self.classes, longest=longest, example=example
+        )
+
     def label(self, table: pd.DataFrame) -> Floats:
         """Return each row's target as a number: itself, 1 if positive, or the index of its class."""
         names = {"values": table[self.header]} | {function.__name__: function for function in FUNCTIONS}
@@ -68,7 +82,12 @@ class Target:
 
 
 def find_target(
-    table: pd.DataFrame, header: str, positive: str = "", task: str = "", usual: str = ""
+    table: pd.DataFrame,
+    header: str,
+    positive: str = "",
+    task: str = "",
+    usual: str = "",
+    usual_decimal: str = ".",
 ) -> Target:
     """Find the target for the given task, or infer the task from the values; `usual` if ambiguous."""
     values, task, positive = table[header], task.strip().lower(), positive.strip()
@@ -92,7 +111,7 @@ def find_target(
         return _binary(header, sizes, positive)
     if positive or task == "binary":
         return _one_against_the_rest(values, header, list(sizes), positive)
-    decimal = decimal_of(text(values).dropna().drop_duplicates())
+    decimal = decimal_of(text(values).dropna().drop_duplicates(), usual_decimal)
     if decimal and not task:
         broken = bool((number(values, decimal).dropna() % 1 != 0).any())
         most = {"multiclass": MOST_CLASSES, "regression": 0}.get(usual, FEW_NUMBERS)
