@@ -88,8 +88,7 @@ def _history(keys: int) -> tuple[OnlineFeatureStore, float]:
 def _bytes_of(series: Series) -> int:
     parts: list[Callable[[], int]] = [
         series.times.__sizeof__,
-        series.packed_times.__sizeof__,
         series.numbers.__sizeof__,
         series.struct.__sizeof__,
     ]
-    return sys.getsizeof(series) + sum(part() for part in parts) + sum(map(sys.getsizeof, series.times))
+    return sys.getsizeof(series) + sum(part() for part in parts)

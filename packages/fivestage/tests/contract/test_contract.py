@@ -75,7 +75,7 @@ def test_the_threshold_is_where_both_decisions_cost_the_same(small: Contract) ->
         (
             [("events.delivery.identity", ["gate"])],
             "events.delivery",
-            "'gate', which the event does not have",
+            "'gate', which is not listed under columns",
         ),
         (
             [("columns.order_number.nullable", True)],

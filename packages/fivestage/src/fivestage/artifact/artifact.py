@@ -275,5 +275,5 @@ def _history_from(arrays: Mapping[str, NDArray[Any]]) -> OfflineFeatureStore:
             tuple(key) if isinstance(key, list) else key
             for key in json.loads(arrays[f"{name}|keys"].tobytes())
         ]
-        logs[name] = EventLog(bool(additive), tuple(keys), starts, times, values)
+        logs[name] = EventLog(keys, starts, times, values, additive=bool(additive))
     return OfflineFeatureStore(logs)

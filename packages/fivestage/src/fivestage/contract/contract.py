@@ -42,18 +42,21 @@ BaselineName = Literal[
 ]
 
 
-class CategoryColumn(StrictModel):
+class _Column(StrictModel):
+    about: Text
+    nullable: bool = False
+
+
+class CategoryColumn(_Column):
     """A text column; `values`, if given, lists all allowed values.
 
     With `form: integer`, texts are whole numbers such as customer numbers: "18", "18.0" and "018" are equal.
     """
 
     type: Literal["category"]
-    about: Text
     form: Literal["text", "integer"] = "text"
     values: tuple[Text, ...] = Field(default=(), strict=False)
     max_length: Count = 32
-    nullable: bool = False
     example: str
 
     def canonical(self, value: str) -> str:
@@ -78,34 +81,29 @@ class CategoryColumn(StrictModel):
         return self
 
 
-class NumberColumn(StrictModel):
+class NumberColumn(_Column):
     """A number column with its allowed range, both ends included."""
 
     type: Literal["integer", "number"]
-    about: Text
     unit: str = ""
     min: float
     max: float
-    nullable: bool = False
     example: float
 
     @model_validator(mode="after")
     def range_holds_the_example(self) -> Self:
-        if not self.min <= self.example <= self.max:
-            raise ValueError(f"example {self.example} is outside {self.min} to {self.max}")
+        _require_within(self.min, self.example, self.max)
         if self.type == "integer" and not self.example.is_integer():
             raise ValueError(f"example {self.example} is not a whole number")
         return self
 
 
-class TimestampColumn(StrictModel):
+class TimestampColumn(_Column):
     """A date and time with a time zone; epoch seconds inside the project."""
 
     type: Literal["timestamp"]
-    about: Text
     min: datetime
     max: datetime
-    nullable: bool = False
     example: datetime
 
     @model_validator(mode="after")
@@ -113,9 +111,13 @@ class TimestampColumn(StrictModel):
         for field in ("min", "max", "example"):
             if getattr(self, field).tzinfo is None:
                 raise ValueError(f"{field} has no time zone")
-        if not self.min <= self.example <= self.max:
-            raise ValueError(f"example {self.example} is outside {self.min} to {self.max}")
+        _require_within(self.min, self.example, self.max)
         return self
+
+
+def _require_within(low: Any, example: Any, high: Any) -> None:
+    if not low <= example <= high:
+        raise ValueError(f"example {example} is outside {low} to {high}")
 
 
 Column = Annotated[CategoryColumn | NumberColumn | TimestampColumn, Field(discriminator="type")]
@@ -162,22 +164,22 @@ class ColumnRule(StrictModel):
         return f"{self.left} {self.comparison} {self.right}"
 
 
-def _require_present(columns: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Refuse nullable columns among those that date or identify a row."""
+def _require_listed(field: str, names: Sequence[str], columns: Mapping[str, Any]) -> None:
     for name in names:
+        if name not in columns:
+            raise ValueError(f"{field} names the column {name!r}, which is not listed under columns")
+
+
+def _require_key(field: str, time: str, identity: Sequence[str], columns: Mapping[str, Any]) -> None:
+    """Require columns that date and identify each row; `field` names the first in messages."""
+    if not isinstance(columns.get(time), TimestampColumn):
+        raise ValueError(  # noqa: TRY004 (which pydantic reports as the field's)
+            f"{field} names {time!r}, which is not a timestamp under columns"
+        )
+    _require_listed("identity", identity, columns)
+    for name in (time, *identity):
         if columns[name].nullable:
             raise ValueError(f"the column {name!r} dates or identifies a row, so it cannot be nullable")
-
-
-def _require_comparable(columns: Mapping[str, Any], rule: ColumnRule) -> None:
-    """Refuse a rule between columns that cannot be compared."""
-    for name in (rule.left, rule.right):
-        if name not in columns:
-            raise ValueError(f"rules names the column {name!r}, which is not listed under columns")
-    kinds = {isinstance(columns[name], TimestampColumn) for name in (rule.left, rule.right)}
-    texts = any(isinstance(columns[name], CategoryColumn) for name in (rule.left, rule.right))
-    if texts or len(kinds) > 1:
-        raise ValueError(f"the rule {str(rule)!r} must compare two numbers or two timestamps")
 
 
 class Event(StrictModel):
@@ -190,11 +192,8 @@ class Event(StrictModel):
     identity: tuple[Name, ...] = Field(strict=False, min_length=1)
 
     @model_validator(mode="after")
-    def known_is_a_time(self) -> Self:
-        if not isinstance(self.columns.get(self.known), TimestampColumn):
-            raise ValueError(  # noqa: TRY004 (which pydantic reports as the field's)
-                f"known names {self.known!r}, which is not a timestamp column of the event"
-            )
+    def names_agree(self) -> Self:
+        _require_key("known", self.known, self.identity, self.columns)
         return self
 
     @property
@@ -206,14 +205,6 @@ class Event(StrictModel):
     def known_at(self, event: Mapping[str, Any]) -> Any:
         """When an event, or each event of a table's columns, became known: epoch seconds."""
         return event[self.known] + round(self.known_after_hours * 3600)
-
-    @model_validator(mode="after")
-    def identity_names_columns(self) -> Self:
-        for name in self.identity:
-            if name not in self.columns:
-                raise ValueError(f"identity names the column {name!r}, which the event does not have")
-        _require_present(self.columns, (self.known, *self.identity))
-        return self
 
 
 class Split(StrictModel):
@@ -326,35 +317,26 @@ class Contract(StrictModel):
 
     @model_validator(mode="after")
     def names_agree(self) -> Self:
-        time = self.decision.time_column
-        if not isinstance(self.columns.get(time), TimestampColumn):
-            raise ValueError(  # noqa: TRY004 (which pydantic reports as the contract's)
-                f"decision.time_column names {time!r}, which is not a timestamp under columns"
-            )
-        for field in ("identity", "slices"):
-            for name in getattr(self, field):
-                if name not in self.columns:
-                    raise ValueError(f"{field} names the column {name!r}, which is not listed under columns")
-        _require_present(self.columns, (time, *self.identity))
+        _require_key("decision.time_column", self.decision.time_column, self.identity, self.columns)
+        _require_listed("slices", self.slices, self.columns)
         for name in self.baselines:
             if name not in self.known_baselines:
                 known = ", ".join(self.known_baselines)
                 raise ValueError(f"baselines names {name!r}; the baselines of {self.task} are {known}")
         if self.label.name in self.columns:
             raise ValueError(f"the label {self.label.name!r} is also an input column, which leaks it")
+        for column in (*self.columns, self.label.name):
+            if column in self.reserved:
+                raise ValueError(f"the name {column!r} is reserved: choose another")
         return self
 
     @model_validator(mode="after")
     def rules_compare_columns(self) -> Self:
         for rule in self.rules:
-            _require_comparable(self.columns, rule)
-        return self
-
-    @model_validator(mode="after")
-    def names_are_free(self) -> Self:
-        for name in (*self.columns, self.label.name):
-            if name in self.reserved:
-                raise ValueError(f"the name {name!r} is reserved: choose another")
+            _require_listed("rules", (rule.left, rule.right), self.columns)
+            kinds = {type(self.columns[name]) for name in (rule.left, rule.right)}
+            if len(kinds) > 1 or CategoryColumn in kinds:
+                raise ValueError(f"the rule {str(rule)!r} must compare two numbers or two timestamps")
         return self
 
     @cached_property
@@ -364,10 +346,7 @@ class Contract(StrictModel):
         return hashlib.sha256(content.encode()).hexdigest()
 
     def require_unwatched(self, features: Iterable[str]) -> None:
-        """Require that every name in `monitoring.unwatched` is a feature.
-
-        Args:
-            features: the names of all features.
+        """Require that every name in `monitoring.unwatched` is one of the features.
 
         Raises:
             UserError: when a name is not a feature.
@@ -451,8 +430,8 @@ def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
         reason = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            *location, name = map(str, first["loc"])
-            reason = f"the contract has no such field.{did_you_mean(name, _fields_at(location))}"
+            known = did_you_mean(str(first["loc"][-1]), _field_names())
+            reason = f"the contract has no such field.{known}"
         if not first["loc"]:
             field, reason = "task", f"it must be one of {', '.join(TASKS)}"
         raise UserError(
@@ -460,20 +439,9 @@ def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:
         ) from error
 
 
-def _fields_at(location: Sequence[str]) -> Sequence[str]:
-    """The fields that are allowed at a location in the contract, given as pydantic reports it."""
-    schema = _CONTRACT.json_schema()
-    node: dict[str, Any] = schema
-    for part in ("", *location):
-        if part in node.get("properties", {}):
-            node = node["properties"][part]
-        elif part in node.get("discriminator", {}).get("mapping", {}):
-            node = {"$ref": node["discriminator"]["mapping"][part]}
-        elif part:
-            node = next(iter(node.get("patternProperties", {}).values()), {})
-        if "$ref" in node:
-            node = schema["$defs"][node["$ref"].rpartition("/")[2]]
-    return list(node.get("properties", {}))
+def _field_names() -> set[str]:
+    parts = _CONTRACT.json_schema()["$defs"].values()
+    return {name for part in parts for name in part.get("properties", ())}
 
 
 def load_contract(path: Path) -> Contract:
@@ -495,14 +463,7 @@ def load_contract(path: Path) -> Contract:
 
 
 def epoch(at: datetime | date) -> int:
-    """Convert a time, or the start of a day in UTC, to epoch seconds.
-
-    Args:
-        at: a time with a time zone, or a date.
-
-    Returns:
-        Whole epoch seconds, truncated.
-    """
+    """Convert a time with a time zone, or the start of a day in UTC, to whole epoch seconds."""
     if not isinstance(at, datetime):
         at = datetime(at.year, at.month, at.day, tzinfo=UTC)
     return int(at.timestamp())
@@ -524,17 +485,7 @@ def epoch_of(text: str) -> int:
 
 
 def iso(at: int) -> str:
-    """Format epoch seconds as ISO 8601 in UTC.
-
-    Args:
-        at: epoch seconds.
-
-    Returns:
-        Text such as `2024-01-31T09:30:00Z`.
-
-    Raises:
-        ValueError: when the year is outside 1 to 9999.
-    """
+    """Format epoch seconds as ISO 8601 in UTC, such as `2024-01-31T09:30:00Z`."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -554,13 +505,7 @@ def day_of(at: int) -> date:
 
 
 def day(text: str) -> date:
-    """Parse a date.
-
-    Args:
-        text: a date such as `2024-01-31`.
-
-    Returns:
-        The date.
+    """Parse a date such as `2024-01-31`.
 
     Raises:
         UserError: when the text is not a date.

@@ -7,12 +7,12 @@ sums are exact in any order, and the `OfflineFeatureStore` (whole columns) and t
 """
 
 import math
+import operator
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import add
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,12 +104,9 @@ class Series:
 
     width: int  # number of values per event
     additive: bool
-    times: list[int] = field(default_factory=list)
-    packed_times: "array[int]" = field(default_factory=lambda: array("q"))  # the same, for windows.c
+    times: "array[int]" = field(default_factory=lambda: array("q"))
     # Additive: the cumulative sums before the first event and after each; else the values of each event.
     numbers: "array[Any]" = field(init=False)
-    cached_at: int | None = None  # time of the last query
-    cached_end: int = 0  # number of events known then
     address: int = field(init=False)  # of `struct`
     struct: "array[int]" = field(init=False, repr=False)  # the struct Series of windows.c
 
@@ -123,21 +120,19 @@ class Series:
         if not self.times or at >= self.times[-1]:  # most events arrive in order
             self._append(at, values)
         else:
-            self._insert(bisect_right(self.times, at), at, values)
+            self._insert(self.known(at), at, values)
         self.update_struct()
 
     def _append(self, at: int, values: "array[Any]") -> None:
         # What can fail comes first, because windows.c reads as many sums as there are times.
         if self.additive and self.width:
-            values = array("q", map(add, self.numbers[-self.width :], values))
-        self.packed_times.append(at)
-        self.numbers.extend(values)
+            values = array("q", map(operator.add, self.numbers[-self.width :], values))
         self.times.append(at)
+        self.numbers.extend(values)
 
     def _insert(self, index: int, at: int, values: "array[Any]") -> None:
         width = self.width
         self.times.insert(index, at)
-        self.packed_times.insert(index, at)
         start = index * width
         if not self.additive:
             self.numbers[start:start] = values
@@ -149,15 +144,19 @@ class Series:
 
     def forget(self, before: int) -> None:
         """Drop events known at or before a time; windows subtract cumulative sums, so they do not change."""
-        count = bisect_right(self.times, before)
-        del self.times[:count], self.packed_times[:count], self.numbers[: count * self.width]
+        count = self.known(before)
+        del self.times[:count], self.numbers[: count * self.width]
         self.update_struct()
 
     def update_struct(self) -> None:
-        """Clear the cached query, and store the addresses of the arrays, which can move when they grow."""
-        self.cached_at, struct = None, self.struct
-        struct[0], struct[2] = self.packed_times.buffer_info()
-        struct[1] = self.numbers.buffer_info()[0]
+        """Store the addresses of the arrays, which can move when they grow."""
+        self.struct[0], self.struct[2] = self.times.buffer_info()
+        self.struct[1] = self.numbers.buffer_info()[0]
+
+    def known(self, at: float) -> int:
+        """The number of events known at a time; most queries are after the last."""
+        times = self.times
+        return len(times) if not times or times[-1] <= at else bisect_right(times, at)
 
 
 class OnlineFeatureStore:
@@ -206,12 +205,8 @@ class OnlineFeatureStore:
             series = self._logs[log][key]
         except KeyError:
             return (0,) * (width + 1)
-        times = series.times
-        if series.cached_at == at:
-            end = series.cached_end
-        else:
-            series.cached_at, series.cached_end = at, (end := bisect_right(times, at))
-        start = bisect_right(times, at - hours * HOUR, 0, end)
+        end = series.known(at)
+        start = bisect_right(series.times, at - hours * HOUR, 0, end)
         totals, step = series.numbers, series.width
         first, last = start * step, end * step
         sums = [totals[last + i] - totals[first + i] for i in range(min(width, step))]
@@ -232,8 +227,7 @@ class OnlineFeatureStore:
     def latest(self, log: str, key: Key, at: int, hours: float, width: int) -> tuple[float, ...]:
         """See `PointInTimeView.latest`."""
         series = self._logs.get(log, {}).get(key)
-        end = bisect_right(series.times, at) if series else 0
-        if series is None or end == 0 or series.times[end - 1] <= at - hours * HOUR:
+        if series is None or (end := series.known(at)) == 0 or series.times[end - 1] <= at - hours * HOUR:
             return (MISSING,) * width
         return tuple(series.numbers[(end - 1) * series.width : end * series.width])
 
@@ -255,51 +249,56 @@ def _pack(log: dict[Key, Series]) -> "EventLog":
         ends = np.cumsum(counts + 1)[:-1] - 1  # between one key's last sum and the next key's first
         rows = int(counts.sum()) + len(counts)
         values = np.delete(np.diff(values.reshape(rows, width), axis=0), ends, axis=0)
-    times = np.concatenate([np.frombuffer(one.packed_times, dtype=np.int64) for one in series])
+    times = np.concatenate([np.frombuffer(one.times, dtype=np.int64) for one in series])
     starts = np.concatenate([[0], np.cumsum(counts)])
-    return EventLog(additive, tuple(log), starts, times, values.reshape(len(times), width))
+    return EventLog(tuple(log), starts, times, values.reshape(len(times), width), additive=additive)
 
 
-@dataclass(frozen=True, slots=True)
 class EventLog:
     """All events of a log in arrays, sorted by key, then by time; the events of one key are its segment."""
 
-    additive: bool
-    keys: tuple[Key, ...]
-    starts: Ints  # of each key's segment, and the end of the last
-    times: Ints
-    values: Floats  # events x values
-    index: dict[Key, int] = field(init=False, repr=False)
-    order: Ints = field(init=False, repr=False)  # key and time combined into one ascending number
-    totals: Floats = field(init=False, repr=False)  # cumulative sums of the values
-    span: tuple[int, int] = field(init=False)  # a time before all events, and the range of times
-    cache: list[Any] = field(init=False, repr=False)  # last keys and segments, last decision times and ends
+    def __init__(
+        self, keys: Sequence[Key], starts: Ints, times: Ints, values: Floats, *, additive: bool
+    ) -> None:
+        self.additive, self.keys, self.times = additive, keys, times
+        self.starts = starts  # of each key's segment, and the end of the last
+        self.values = values  # events x values
+        self.index = {key: number for number, key in enumerate(keys)}
+        low, high = (int(times.min()), int(times.max())) if len(times) else (0, 0)
+        self._before, self._range = low - 1, high - low + 2
+        segment = np.repeat(np.arange(len(keys)), np.diff(starts))
+        # Key and time combined into one ascending number.
+        self._order = segment * self._range + (times - self._before)
+        self.totals = np.zeros((len(times) + 1, values.shape[1]))  # cumulative sums of the values
+        if additive:
+            np.cumsum(values, axis=0, out=self.totals[1:])
+        self._last_keys: tuple[Any, ...] = ()
+        self._last_segments: Ints | None = None
+        self._last_at: NDArray[Any] | None = None
+        self._last_ends: Ints | None = None
 
-    def __post_init__(self) -> None:
-        low, high = (int(self.times.min()), int(self.times.max())) if len(self.times) else (0, 0)
-        segment = np.repeat(np.arange(len(self.keys)), np.diff(self.starts))
-        set_field = object.__setattr__
-        set_field(self, "index", {key: number for number, key in enumerate(self.keys)})
-        set_field(self, "span", (low - 1, high - low + 2))
-        set_field(self, "order", segment * self.span[1] + (self.times - self.span[0]))
-        totals = np.zeros((len(self.times) + 1, self.values.shape[1]))
-        if self.additive:
-            np.cumsum(self.values, axis=0, out=totals[1:])
-        set_field(self, "totals", totals)
-        set_field(self, "cache", [(), None, None, None])
+    def segments(self, key: Any) -> Ints:
+        """For each row, the segment of its key, or -1; cached because several windows share their keys."""
+        columns = key if isinstance(key, tuple) else (key,)
+        known = self._last_keys
+        same = len(known) == len(columns) and all(map(operator.is_, known, columns))
+        if self._last_segments is None or not same:
+            codes, keys = _encode_keys(key)
+            found = np.array([self.index.get(one, -1) for one in keys], dtype=np.int64)[codes]
+            self._last_keys, self._last_segments, self._last_at = columns, found, None
+        return self._last_segments
 
     def places(self, segment: Ints, at: NDArray[Any]) -> Ints:
         """For each row, the index after the last event of its segment that was known at `at`."""
-        offset = np.clip(np.floor(at - self.span[0]), 0, self.span[1] - 1).astype(np.int64)
-        indices: Ints = np.searchsorted(self.order, segment * self.span[1] + offset, side="right")
+        offset = np.clip(np.floor(at - self._before), 0, self._range - 1).astype(np.int64)
+        indices: Ints = np.searchsorted(self._order, segment * self._range + offset, side="right")
         return indices
 
     def ends(self, segment: Ints, at: NDArray[Any]) -> Ints:
         """`places` at the decision times, cached because several windows share them."""
-        cache = self.cache
-        if cache[1] is not segment or cache[2] is not at:
-            cache[2:] = at, self.places(segment, at)
-        return cast("Ints", cache[3])
+        if self._last_ends is None or self._last_at is not at or self._last_segments is not segment:
+            self._last_at, self._last_ends = at, self.places(segment, at)
+        return self._last_ends
 
 
 class OfflineFeatureStore:
@@ -321,7 +320,7 @@ class OfflineFeatureStore:
         block = self.logs.get(log)
         if block is None:
             return (np.zeros(len(at)),) * (width + 1)
-        segment = _segments(block, key)
+        segment = block.segments(key)
         end = block.ends(segment, at)
         start = block.places(segment, at - hours * HOUR)
         known = segment >= 0
@@ -339,7 +338,7 @@ class OfflineFeatureStore:
         block = self.logs.get(log)
         if block is None or not len(block.times):
             return (np.full(len(at), MISSING),) * width
-        segment = _segments(block, key)
+        segment = block.segments(key)
         last = block.places(segment, at) - 1
         valid = (segment >= 0) & (last >= block.starts[segment])
         valid &= block.times[last] > at - hours * HOUR
@@ -351,7 +350,7 @@ class OfflineFeatureStore:
         if block is None or not len(block.times):
             zeros = np.zeros((len(at), count), dtype=np.int64)
             return zeros, np.zeros((len(at), count, 0)), zeros.astype(bool)
-        segment = _segments(block, key)
+        segment = block.segments(key)
         places = block.places(segment, at)[:, None] + np.arange(-count, 0)
         exists = (segment >= 0)[:, None] & (places >= block.starts[segment][:, None])
         places = np.where(exists, places, 0)
@@ -360,7 +359,6 @@ class OfflineFeatureStore:
     def history(self) -> OnlineFeatureStore:
         """The same events as an online store, to which more can be added."""
         online = OnlineFeatureStore()
-        shared: dict[int, int] = {}  # equal times share one object, which saves memory
         for name, log in self.logs.items():
             by_key = online._logs.setdefault(name, {})  # noqa: SLF001 (the other half of this module)
             width = log.values.shape[1]
@@ -368,8 +366,7 @@ class OfflineFeatureStore:
                 log.keys, log.starts[:-1].tolist(), log.starts[1:].tolist(), strict=True
             ):
                 series = by_key[key] = Series(width, log.additive)
-                series.times = [shared.setdefault(at, at) for at in log.times[start:end].tolist()]
-                series.packed_times = array("q", log.times[start:end].tobytes())
+                series.times = array("q", log.times[start:end].tobytes())
                 if log.additive:
                     series.numbers = array("q", log.totals[start : end + 1].astype(np.int64).tobytes())
                 else:
@@ -410,17 +407,6 @@ def _encode_keys(key: Any) -> tuple[Ints, list[Key]]:
     return key_codes, list(zip(*parts, strict=True)) if len(columns) > 1 else list(parts[0])
 
 
-def _segments(log: EventLog, key: Any) -> Ints:
-    """For each row, the segment of its key in the log, or -1."""
-    columns = key if isinstance(key, tuple) else (key,)
-    last, segments = log.cache[:2]
-    if len(last) != len(columns) or any(one is not other for one, other in zip(last, columns, strict=True)):
-        codes, keys = _encode_keys(key)
-        segments = np.array([log.index.get(one, -1) for one in keys], dtype=np.int64)[codes]
-        log.cache[:] = columns, segments, None, None
-    return cast("Ints", segments)
-
-
 def _event_log(events: list[LoggedEvent]) -> EventLog:
     numbers: dict[Key, int] = {}
     segments, times, values = [], [], []
@@ -448,4 +434,4 @@ def _event_log(events: list[LoggedEvent]) -> EventLog:
     order = order[np.argsort(segment[order].astype(np.min_scalar_type(len(numbers))), kind="stable")]
     names = list(numbers)
     starts = np.searchsorted(segment[order], np.arange(len(numbers) + 1))
-    return EventLog(additive, tuple(names[i] for i in by_name), starts, time[order], value[order])
+    return EventLog([names[i] for i in by_name], starts, time[order], value[order], additive=additive)
