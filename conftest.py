@@ -35,9 +35,8 @@ import pandas as pd  # noqa: E402
 
 from fivestage.artifact.artifact import Artifact, Lineage  # noqa: E402
 from fivestage.artifact.calibration import CALIBRATIONS  # noqa: E402
-from fivestage.contract.contract import epoch  # noqa: E402
 from fivestage.data.event_tables import EventTables  # noqa: E402
-from fivestage.data.splits import TemporalSplit, cut  # noqa: E402
+from fivestage.data.splits import TemporalSplit, windows_at  # noqa: E402
 from fivestage.features.offline import build_features  # noqa: E402
 from fivestage.features.problem import Tables  # noqa: E402
 from fivestage.training.packaging import fit_chosen  # noqa: E402
@@ -86,12 +85,11 @@ def problem_slice(tables: Tables) -> ProblemSlice:
     """A part of the rows, with the features that training sees."""
     rows = tables.rows.iloc[:: -(-len(tables.rows) // MOST_ROWS)].reset_index(drop=True)
     events, split = EventTables(tables.events, tables.reference), PROBLEM.contract.split
-    decided, known = rows["decision_at"].to_numpy(), rows["known_at"].to_numpy()
     return ProblemSlice(
         rows,
         events,
         build_features(PROBLEM.features, rows, events.events, events.reference),
-        cut(decided, known, split, epoch(split.test_start)),
+        windows_at(rows, split, split.test_start_at),
     )
 
 

@@ -9,7 +9,6 @@ from fivestage.common import settings
 from fivestage.contract.contract import epoch_of
 from fivestage.data.event_tables import EventTables, IngestReport, ingest_tables
 from fivestage.data.partitioned import Stored
-from fivestage.data.sampling import draw_rows
 from fivestage.data.splits import windows_at
 from fivestage.orchestration import caching
 from fivestage.training.leakage_probes import LeakageProbes
@@ -64,7 +63,7 @@ def draw(
     Annotated[pd.DataFrame, "features"],
 ]:
     """Sample as many rows decided before `until` as memory holds, and return them with their features."""
-    rows, event_tables, features = draw_rows(stored, PROBLEM, epoch_of(as_of), epoch_of(until))
+    rows, event_tables, features = stored.draw(PROBLEM, epoch_of(as_of), epoch_of(until))
     return rows, event_tables, features
 
 

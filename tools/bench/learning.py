@@ -9,7 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.settings import VAR
 from fivestage.data.event_tables import ingest_tables
-from fivestage.data.splits import cut
+from fivestage.data.splits import windows_at
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.evaluation.metrics import scores
 from fivestage.features.offline import build_features
@@ -40,7 +40,7 @@ def learning_curve() -> Iterator[Learnt]:
         PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench"
     )
     as_of = contract.split.test_start_at
-    windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
+    windows = windows_at(rows, contract.split, as_of)
     features = build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference)
     sample, days = training_sample(rows, features, windows, contract), decision_day(rows)
     candidates = PROBLEM.candidates(len(windows.train), tuple(sample.categories))

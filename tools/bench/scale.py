@@ -80,16 +80,15 @@ def features(folder: Path, problem: Problem) -> int:
 def training(folder: Path, problem: Problem) -> int:
     """Sample rows, evaluate candidates on the folds, train and save the model; return the number of rows."""
     from fivestage.artifact.artifact import Lineage, save_artifact
-    from fivestage.data.sampling import draw_rows
-    from fivestage.data.splits import cut
+    from fivestage.data.splits import windows_at
     from fivestage.training.packaging import fit_chosen
     from fivestage.training.sample import training_sample
     from fivestage.training.selection import select
 
     stored, contract = stored_in(folder), problem.contract
     as_of = (max(stored.by_day) - DAYS_AFTER) * DAY
-    rows, event_tables, seen = draw_rows(stored, problem, as_of, as_of)
-    windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
+    rows, event_tables, seen = stored.draw(problem, as_of, as_of)
+    windows = windows_at(rows, contract.split, as_of)
     sample = training_sample(rows, seen, windows, contract)
     del seen
     candidates = problem.candidates(len(windows.train), tuple(sample.categories))

@@ -353,7 +353,7 @@ def prepared(task: str) -> Prepared:
 def prepare(problem: SyntheticProblem, as_of: str = AS_OF) -> Prepared:
     """Build the training data of any synthetic problem."""
     from fivestage.data.event_tables import EventTables
-    from fivestage.data.splits import cut
+    from fivestage.data.splits import windows_at
     from fivestage.features.offline import build_features
     from fivestage.training.sample import training_sample
 
@@ -361,8 +361,7 @@ def prepare(problem: SyntheticProblem, as_of: str = AS_OF) -> Prepared:
     event_tables = EventTables(loaded.events, loaded.reference)
     rows = loaded.rows
     features = build_features(problem.features, rows, event_tables.events, event_tables.reference)
-    at, known = rows["decision_at"].to_numpy(), rows["known_at"].to_numpy()
-    windows = cut(at, known, contract.split, epoch(day(as_of)))
+    windows = windows_at(rows, contract.split, epoch(day(as_of)))
     sample = training_sample(rows, features, windows, contract)
     return Prepared(problem, rows, features, event_tables, windows, sample)
 

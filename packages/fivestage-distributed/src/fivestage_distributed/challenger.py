@@ -26,7 +26,7 @@ from fivestage.contract.cost_model import cost_model_of
 from fivestage.contract.strict_model import StrictModel
 from fivestage.data.event_tables import EventTables, ingest_tables
 from fivestage.data.labels import labels_of
-from fivestage.data.splits import TemporalSplit, cut
+from fivestage.data.splits import TemporalSplit, windows_at
 from fivestage.evaluation.champion_challenger import Evidence, run_gates
 from fivestage.evaluation.evaluate import answers_of, decision_day
 from fivestage.evaluation.gates import Gate
@@ -329,8 +329,7 @@ def token_frame(
 def windows_of(problem: Problem, rows: pd.DataFrame) -> TemporalSplit:
     """Split the rows into the contract's windows, as of the start of its test window."""
     split = problem.contract.split
-    decided, known = rows["decision_at"].to_numpy(), rows["known_at"].to_numpy()
-    return cut(decided, known, split, split.test_start_at)
+    return windows_at(rows, split, split.test_start_at)
 
 
 def gate_lines(result: ChallengerResult) -> str:

@@ -11,13 +11,12 @@ SETTINGS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTI
 CORES = len(os.sched_getaffinity(0))
 
 
-def cgroups(folder: Path, membership: str, files: dict[str, str]) -> int:
-    """Cores that a process in these cgroups has."""
+def cores_in(folder: Path, files: dict[str, str]) -> int:
+    """Cores that a process in a container with these files has."""
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
-    (folder / "membership").write_text(membership)
-    return available_cores(folder, folder / "membership")
+    return available_cores(folder)
 
 
 def in_new_process(code: str, **given: str) -> subprocess.CompletedProcess[str]:
@@ -28,44 +27,28 @@ def in_new_process(code: str, **given: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("membership", "files"),
+    "files",
     [
-        ("0::/pod\n", {"pod/cpu.max": "50000 100000\n"}),
-        ("0::/pod/container\n", {"pod/cpu.max": "90000 100000\n", "pod/container/cpu.max": "max 100000\n"}),
-        ("0::/\n", {"cpu.max": "100000 100000\n"}),
-        (
-            "5:memory:/pod\n4:cpu,cpuacct:/pod\n",
-            {
-                "cpu,cpuacct/pod/cpu.cfs_quota_us": "100000\n",
-                "cpu,cpuacct/pod/cpu.cfs_period_us": "100000\n",
-            },
-        ),
-        (  # a container that sees its own cgroup as the root, and its host's name for it
-            "4:cpu,cpuacct:/docker/1234\n",
-            {"cpu,cpuacct/cpu.cfs_quota_us": "25000\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"},
-        ),
+        {"cpu.max": "50000 100000\n"},
+        {"cpu.max": "100000 100000\n"},
+        {"cpu/cpu.cfs_quota_us": "25000\n", "cpu/cpu.cfs_period_us": "100000\n"},
     ],
 )
-def test_a_quota_of_one_core_or_less_is_one_core(
-    tmp_path: Path, membership: str, files: dict[str, str]
-) -> None:
-    assert cgroups(tmp_path, membership, files) == 1
+def test_a_quota_of_one_core_or_less_is_one_core(tmp_path: Path, files: dict[str, str]) -> None:
+    assert cores_in(tmp_path, files) == 1
 
 
 @pytest.mark.parametrize(
-    ("membership", "files"),
+    "files",
     [
-        ("0::/pod\n", {"pod/cpu.max": "max 100000\n"}),
-        ("0::/pod\n", {"pod/cpu.max": "9900000 100000\n"}),
-        (
-            "4:cpu:/\n",
-            {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
-        ),
-        ("", {}),
+        {"cpu.max": "max 100000\n"},
+        {"cpu.max": "9900000 100000\n"},
+        {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
+        {},
     ],
 )
-def test_without_a_quota_the_affinity_counts(tmp_path: Path, membership: str, files: dict[str, str]) -> None:
-    assert cgroups(tmp_path, membership, files) == CORES
+def test_without_a_quota_the_affinity_counts(tmp_path: Path, files: dict[str, str]) -> None:
+    assert cores_in(tmp_path, files) == CORES
 
 
 def test_the_affinity_of_a_process_limits_its_threads() -> None:

@@ -11,10 +11,9 @@ from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import day, epoch
 from fivestage.data.event_tables import ROWS, IngestReport, known_at
-from fivestage.data.partitioned import FEATURES, Stored
+from fivestage.data.partitioned import FEATURES, Stored, sampling_rates
 from fivestage.data.partitions import Partitions
-from fivestage.data.sampling import draw_rows, sampling_rates
-from fivestage.data.splits import cut
+from fivestage.data.splits import windows_at
 from tests.synthetic import AS_OF, Prepared, SyntheticProblem, changed, prepared
 
 TODAY = 16_000
@@ -73,8 +72,8 @@ def test_drawn_rows_have_their_own_features_and_windows(real: Prepared, store: S
     budget = 1500
     contract = changed(real.contract, budget={"rows_in_memory": budget})
     as_of = epoch(day(AS_OF))
-    rows, event_tables, features = draw_rows(store, SyntheticProblem(contract), as_of, as_of)
-    again = draw_rows(store, SyntheticProblem(contract), as_of, as_of)
+    rows, event_tables, features = store.draw(SyntheticProblem(contract), as_of, as_of)
+    again = store.draw(SyntheticProblem(contract), as_of, as_of)
     pd.testing.assert_frame_equal(rows, again[0])
     assert len(rows) == len(features) == pytest.approx(budget, rel=0.1)
     places = pd.MultiIndex.from_frame(real.rows[list(contract.identity)]).get_indexer(
@@ -82,7 +81,7 @@ def test_drawn_rows_have_their_own_features_and_windows(real: Prepared, store: S
     )
     assert (np.diff(places) > 0).all()
     pd.testing.assert_frame_equal(features, real.features.iloc[places].reset_index(drop=True))
-    windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
+    windows = windows_at(rows, contract.split, as_of)
     assert len(windows.holdout) > 0
     assert event_tables.since <= as_of - 2 * real.problem.features.lookback_seconds
     for kind, frame in event_tables.events.items():
@@ -94,7 +93,7 @@ def test_events_reach_back_for_the_last_rows_however_long_ago_they_were_decided(
 ) -> None:
     """As when labels arrive late: the smoke rows of an artifact need earlier events."""
     then = epoch(day(AS_OF))
-    rows, event_tables, _ = draw_rows(store, SyntheticProblem(real.contract), then + 60 * DAY, then)
+    rows, event_tables, _ = store.draw(SyntheticProblem(real.contract), then + 60 * DAY, then)
     assert (
         event_tables.since <= rows["decision_at"].iloc[-1] - 2 * real.problem.features.lookback_seconds < then
     )
@@ -103,4 +102,4 @@ def test_events_reach_back_for_the_last_rows_however_long_ago_they_were_decided(
 def test_a_store_that_is_gone_is_a_sentence(real: Prepared, store: Stored) -> None:
     store.frames.clear(ROWS)
     with pytest.raises(UserError, match="no longer holds any rows"):
-        draw_rows(store, SyntheticProblem(real.contract), epoch(day(AS_OF)), epoch(day(AS_OF)))
+        store.draw(SyntheticProblem(real.contract), epoch(day(AS_OF)), epoch(day(AS_OF)))

@@ -1,6 +1,7 @@
 """Temporal splits never train on labels that were not known yet."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from fivestage.common.clock import DAY
 from fivestage.common.columns import Ints
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import iso
-from fivestage.data.splits import TemporalSplit, cut
+from fivestage.data.splits import TemporalSplit, windows_at
 from tests.synthetic import prepared, synthetic_problem
 
 SPLIT = synthetic_problem("binary").contract.split.model_copy(
@@ -26,9 +27,13 @@ def daily(delay_hours: int = 5, start: int = 60, end: int = 110) -> tuple[Ints, 
     return decided, decided + delay_hours * HOUR
 
 
+def cut(decided: Ints, known: Ints) -> TemporalSplit:
+    return windows_at(pd.DataFrame({"decision_at": decided, "known_at": known}), SPLIT, AS_OF)
+
+
 def test_windows_lie_where_the_contract_says() -> None:
     decided, known = daily()
-    windows = cut(decided, known, SPLIT, AS_OF)
+    windows = cut(decided, known)
     assert (windows.holdout_start, windows.as_of) == (90 * DAY, AS_OF)
     assert [(fold.start, fold.end) for fold in windows.folds] == [(80 * DAY, 85 * DAY), (85 * DAY, 90 * DAY)]
     spans = {
@@ -46,7 +51,7 @@ def test_windows_lie_where_the_contract_says() -> None:
 
 def test_a_row_whose_label_came_too_late_is_not_learnt_from() -> None:
     decided, known = daily(delay_hours=13)  # known in the night
-    windows = cut(decided, known, SPLIT, AS_OF)
+    windows = cut(decided, known)
     last = [decided[rows].max() // DAY for rows in (windows.train, windows.holdout)]
     assert last == [88, 98]
     assert [decided[fold.train].max() // DAY for fold in windows.folds] == [78, 83]
@@ -55,7 +60,7 @@ def test_a_row_whose_label_came_too_late_is_not_learnt_from() -> None:
 
 def test_a_label_known_at_the_very_cut_is_too_late() -> None:
     decided, known = daily(delay_hours=12)
-    windows = cut(decided, known, SPLIT, AS_OF)
+    windows = cut(decided, known)
     assert decided[windows.train].max() // DAY == 88
     assert decided[windows.holdout].max() // DAY == 98
 
@@ -73,7 +78,7 @@ def test_all_that_is_learnt_was_known_before_it_is_tested(rows: list[tuple[int, 
     decided, known = daily()
     more = np.array(rows, dtype=np.int64).reshape(-1, 2) * HOUR
     decided, known = np.append(decided, more[:, 0]), np.append(known, more.sum(axis=1))
-    windows = cut(decided, known, SPLIT, AS_OF)
+    windows = cut(decided, known)
     for earlier, later in pairs_of(windows):
         assert known[earlier].max() < decided[later].min()
         assert not set(earlier.tolist()) & set(later.tolist())
@@ -89,18 +94,18 @@ def test_all_that_is_learnt_was_known_before_it_is_tested(rows: list[tuple[int, 
 )
 def test_a_window_without_rows_is_a_sentence(start: int, end: int, window: str) -> None:
     with pytest.raises(UserError, match=rf"{window} holds no rows: .* Lower split\.folds"):
-        cut(*daily(start=start, end=end), SPLIT, AS_OF)
+        cut(*daily(start=start, end=end))
 
 
 def test_a_gap_in_the_data_is_named_by_its_fold() -> None:
     decided, known = daily()
     kept = (decided < 85 * DAY) | (decided >= 90 * DAY)
     with pytest.raises(UserError, match="fold 2's validation holds no rows"):
-        cut(decided[kept], known[kept], SPLIT, AS_OF)
+        cut(decided[kept], known[kept])
 
 
 def test_the_future_may_be_empty() -> None:
-    assert len(cut(*daily(end=100), SPLIT, AS_OF).after) == 0
+    assert len(cut(*daily(end=100)).after) == 0
 
 
 def test_windows_of_a_problem_never_reach_its_test() -> None:

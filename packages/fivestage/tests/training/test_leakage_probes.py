@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from fivestage.common.columns import Floats, Ints, Row
-from fivestage.data.splits import cut
+from fivestage.data.splits import windows_at
 from fivestage.evaluation.gates import Probe
 from fivestage.features.definitions import FeatureDefinitions, Reference
 from fivestage.features.offline import build_features, feature_matrix, learn_categories
@@ -181,7 +181,7 @@ def test_windows_that_overlap_are_found(data: Prepared) -> None:
 
 def test_a_cut_that_forgets_when_labels_are_known_is_found(data: Prepared) -> None:
     at, known = (data.rows[name].to_numpy() for name in ("decision_at", "known_at"))
-    careless = cut(at, at, data.contract.split, data.windows.as_of)
+    careless = windows_at(data.rows.assign(known_at=at), data.contract.split, data.windows.as_of)
     probe = windows_do_not_overlap(at, known, careless)
     assert not probe.passed
     assert "gap between windows is -" in probe.sentence

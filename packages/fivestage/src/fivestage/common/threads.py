@@ -2,11 +2,9 @@
 
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup")
-MEMBERSHIP = Path("/proc/self/cgroup")
+CGROUP = Path("/sys/fs/cgroup")
 # A waiting thread that spins takes the core from the thread it waits for: next to a busy program, fitting a
 # scikit-learn model then takes 20 times the CPU.
 _PASSIVE = {
@@ -28,43 +26,17 @@ def limit_threads() -> None:
         os.environ[name] = os.environ.get(name) or value
 
 
-def available_cores(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
-    """Number of cores this process may use, by its CPU affinity and the CPU quotas of its cgroups.
+def available_cores(cgroup: Path = CGROUP) -> int:
+    """Number of cores this process may use, by its CPU affinity and the CPU quota of its container.
 
-    Args:
-        cgroups: where the cgroup file systems (version 1 or 2) are mounted.
-        membership: the file that lists the cgroups of this process.
-
-    Returns:
-        At least 1; a quota of one and a half cores counts as 2.
+    A quota of one and a half cores counts as 2. A container sees its own cgroup in the folder `cgroup`.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([affinity, *(math.ceil(quota) for quota in _quotas(cgroups, membership))]))
-
-
-def _quotas(cgroups: Path, membership: Path) -> Iterator[float]:
-    """CPU quotas, in cores, of the process's cgroup and of all its parents."""
-    lines = membership.read_text(encoding="utf-8").splitlines() if membership.exists() else []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # version 2, version 1
+        try:
+            quota, period = " ".join((cgroup / name).read_text(encoding="ascii") for name in files).split()
+        except OSError:
             continue
-        mount = cgroups / controllers  # version 2 has a single hierarchy, with an empty name
-        own = mount / path.lstrip("/")
-        for folder in (own, *own.parents):
-            yield from _quota(folder)
-            if folder == mount:
-                break
-
-
-def _quota(folder: Path) -> Iterator[float]:
-    try:
-        if (folder / "cpu.max").exists():  # version 2
-            quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
-        else:
-            quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
-            period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii")
-    except OSError:
-        return
-    if quota not in ("max", "-1"):
-        yield int(quota) / int(period)
+        if quota not in ("max", "-1"):
+            return max(1, min(affinity, math.ceil(int(quota) / int(period))))
+    return affinity

@@ -11,13 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from fivestage.common.clock import DAY
+from fivestage.common.errors import UserError
 from fivestage.common.parallel import mapped
 from fivestage.common.settings import WAREHOUSE
-from fivestage.contract.contract import Contract
+from fivestage.contract.contract import Contract, Split
 from fivestage.data.event_tables import (
     RAW,
     ROWS,
+    SMOKE_ROWS,
+    EventTables,
     IngestReport,
     Quarantine,
     QuarantineReport,
@@ -32,6 +38,8 @@ from fivestage.features.problem import Problem
 
 FEATURES = "features"
 CLEANED = "cleaned"  # tables that are not validated yet
+EVALUATION_SHARE = 0.2  # of a sample, at most, for each of holdout window, folds and later rows
+SEED = 0
 Span = tuple[int, int]  # first and last of consecutive periods
 
 
@@ -120,6 +128,38 @@ class Stored:
         tasks = list(spans(rows, problem.contract.budget.rows_in_memory, before=1))
         return sum(mapped(partial(_featurise, stored=self, problem=problem, sets=sets), tasks))
 
+    def draw(
+        self, problem: Problem, as_of: int, until: int
+    ) -> tuple[pd.DataFrame, EventTables, pd.DataFrame]:
+        """Sample rows decided before `until`, with their features and the events that a smoke test needs.
+
+        Single rows are sampled, not whole days: rows of a day are similar, so some rows of every day teach
+        more than all rows of some days. The features were computed from all events, by `featurise`.
+
+        Args:
+            problem: its contract has the windows, and the number of rows that fit into memory.
+            as_of: epoch seconds at which the holdout window ends.
+            until: epoch seconds; only days that are over by then are sampled.
+
+        Returns:
+            Rows in order of time; static tables, and the events that affect the newest rows at `as_of`; and
+            the rows' features (rows x features, text as text).
+
+        Raises:
+            UserError: when the stored tables have been deleted.
+        """
+        frames, contract = self.frames, problem.contract
+        rates = sampling_rates(self.by_day, contract.split, as_of, contract.budget.rows_in_memory, until)
+        samples = list(_samples(frames, rates))
+        if not samples:
+            raise UserError(f"{self.place} no longer holds any rows: run `make clean` to start from scratch.")
+        rows, features = (pd.concat(some, ignore_index=True) for some in zip(*samples, strict=True))
+        decided = rows.loc[rows["known_at"] < as_of, "decision_at"].nlargest(SMOKE_ROWS)
+        oldest = min(as_of, decided.min()) if len(decided) else as_of
+        first = (oldest - 2 * problem.features.lookback_seconds) // frames.seconds
+        events = {kind: frames.read(kind, first, as_of // frames.seconds) for kind in contract.events}
+        return rows, EventTables(events, self.reference, first * frames.seconds), features
+
 
 def spans(rows: Mapping[int, int], budget: int, before: int = 0) -> Iterator[Span]:
     """Group consecutive periods into spans whose rows, and those of `before` earlier periods, fit a budget.
@@ -182,3 +222,40 @@ def _featurise(span: Span, stored: Stored, problem: Problem, sets: Sequence[str]
     features = build_features(problem.features, rows, events, stored.reference, sets)
     frames.spread(FEATURES, features, rows["decision_at"].to_numpy(), "whole")
     return len(rows)
+
+
+def sampling_rates(
+    by_day: Mapping[int, int], split: Split, as_of: int, budget: int, until: int
+) -> dict[int, float]:
+    """The share of each day's rows to sample, equal within a window; 1 if all rows fit the budget."""
+    today = as_of // DAY
+    holdout = today - split.holdout_days
+    folds = holdout - split.folds * split.fold_days
+    end = until // DAY
+    if sum(rows for day, rows in by_day.items() if day < end) <= budget:
+        return {day: 1.0 for day in by_day if day < end}
+    rates: dict[int, float] = {}
+    remaining = float(budget)
+    for first, last, limit in (
+        (holdout, today, EVALUATION_SHARE * budget),
+        (folds, holdout, EVALUATION_SHARE * budget),
+        (today, end, EVALUATION_SHARE * budget),
+        (min(by_day), folds, remaining),
+    ):
+        days = [day for day in by_day if first <= day < last]
+        rows = sum(by_day[day] for day in days)
+        rate = min(1.0, min(limit, remaining) / rows) if rows else 0.0
+        rates |= dict.fromkeys(days, rate)
+        remaining -= rate * rows
+    return rates
+
+
+def _samples(frames: Partitions, rates: Mapping[int, float]) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Sample rows and features of each period, always the same ones."""
+    for period in frames.periods(ROWS):
+        start, end = (number * frames.seconds // DAY for number in (period, period + 1))
+        if any(rates.get(day, 0) for day in range(start, end + 1)):
+            rows = frames.read(ROWS, period, period)
+            rate = (rows["decision_at"] // DAY).map(rates).fillna(0).to_numpy()
+            chosen = np.random.default_rng([SEED, period]).random(len(rows)) < rate
+            yield rows[chosen], frames.read(FEATURES, period, period)[chosen]

@@ -36,27 +36,12 @@ class TemporalSplit:
 
 
 def windows_at(rows: pd.DataFrame, split: Split, as_of: int) -> TemporalSplit:
-    """Split the rows of a table into the contract's windows as of a given time; see `cut`.
-
-    Args:
-        rows: decisions with `decision_at` and `known_at` in epoch seconds.
-        split: the contract's split.
-        as_of: epoch seconds at which the holdout window ends.
-
-    Returns:
-        Positions of the rows in each window.
-    """
-    return cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), split, as_of)
-
-
-def cut(decision_at: Rows, known_at: Rows, split: Split, as_of: int) -> TemporalSplit:
-    """Split rows into windows as of a given time.
+    """Split the rows of a table into the contract's windows as of a given time.
 
     A row is only used for training if its label was known before the evaluated window starts.
 
     Args:
-        decision_at: when each row was decided; int64 epoch seconds.
-        known_at: when each row's label became known; int64 epoch seconds, of the same length.
+        rows: decisions with `decision_at` and `known_at` in epoch seconds.
         split: the number of folds, and the length of each window in days.
         as_of: epoch seconds at which the holdout window ends.
 
@@ -66,6 +51,7 @@ def cut(decision_at: Rows, known_at: Rows, split: Split, as_of: int) -> Temporal
     Raises:
         UserError: when a window would be empty.
     """
+    decision_at, known_at = rows["decision_at"].to_numpy(), rows["known_at"].to_numpy()
     holdout_start = as_of - split.holdout_days * DAY
     holdout = np.flatnonzero((decision_at >= holdout_start) & (known_at < as_of))
     after = np.flatnonzero(decision_at >= as_of)
@@ -83,12 +69,12 @@ def cut(decision_at: Rows, known_at: Rows, split: Split, as_of: int) -> Temporal
         holdout_start=holdout_start,
         as_of=as_of,
     )
-    for name, rows in [
+    for name, window in [
         ("the holdout window", holdout),
         *((f"fold {i}'s training", fold.train) for i, fold in enumerate(folds, 1)),
         *((f"fold {i}'s validation", fold.valid) for i, fold in enumerate(folds, 1)),
     ]:
-        if not len(rows):
+        if not len(window):
             raise UserError(
                 f"{name} holds no rows: the data cover too short a time. Lower split.folds, split.fold_days "
                 "or split.holdout_days in problem/problem.yaml."

@@ -23,7 +23,7 @@ from fivestage.common.settings import VAR
 from fivestage.contract.contract import BaselineName, Contract, day_of
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.labels import labels_of
-from fivestage.data.splits import TemporalSplit, cut
+from fivestage.data.splits import TemporalSplit, windows_at
 from fivestage.evaluation.champion_challenger import Evidence, run_gates
 from fivestage.evaluation.daily import NAN, sums
 from fivestage.evaluation.evaluate import decision_day
@@ -157,7 +157,7 @@ class BacktestData:
 
     def windows(self, as_of: int) -> TemporalSplit:
         """Return the split as of a day, with one fold for calibration: no candidates are compared here."""
-        return cut(self.decided, self.known, self.contract.split.model_copy(update={"folds": 1}), as_of)
+        return windows_at(self.rows, self.contract.split.model_copy(update={"folds": 1}), as_of)
 
     def answers(self, as_of: int, where: Ints) -> Answers:
         """Return the forecasts and decisions of a model trained as of a day."""
