@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -223,13 +223,7 @@ class AskService:
         event = EventRecord(
             FEEDBACK, request_id, time.time(), json.dumps({"request_id": request_id, "helpful": helpful})
         )
-        try:
-            async with self._writing:
-                numbers = await asyncio.to_thread(self._store.write_events, [event])
-        except Exception as error:  # whatever the database says
-            raise ProblemError(
-                503, "The feedback could not be logged: try again.", headers={"Retry-After": "1"}
-            ) from error
+        numbers = await self._written(self._store.write_events, event, "feedback")
         new = numbers[0] is not None
         if new:
             self.ask_metrics.thumbs.labels(str(helpful).lower()).inc()
@@ -247,13 +241,16 @@ class AskService:
             json.dumps({"question": question}),
             json.dumps(body),
         )
+        await self._written(self._store.write_answers, record, "answer")
+
+    async def _written(self, write: Callable[[Sequence[Any]], Any], record: Any, what: str) -> Any:
+        """Write a record to the log, or raise a `ProblemError` with status 503."""
         try:
             async with self._writing:
-                await asyncio.to_thread(self._store.write_answers, [record])
-        except Exception as error:  # whatever the database says
-            raise ProblemError(
-                503, "The answer could not be logged: try again.", headers={"Retry-After": "1"}
-            ) from error
+                return await asyncio.to_thread(write, [record])
+        except Exception as error:  # whatever the database raises
+            message = f"The {what} could not be logged: try again."
+            raise ProblemError(503, message, headers={"Retry-After": "1"}) from error
 
     def describe(self) -> dict[str, Any]:
         """Describe the release that serves, and its index."""

@@ -1,7 +1,8 @@
 """The typed model of assistant.yaml: what the assistant is for and what it promises."""
 
+import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
@@ -92,14 +93,7 @@ class AssistantContract(StrictModel):
 def read_assistant_contract(path: Path = CONTRACT) -> AssistantContract:
     """Read assistant.yaml; raise a UserError that names the wrong field."""
     try:
-        return AssistantContract.model_validate(_tuples(read_yaml(path)))
+        return AssistantContract.model_validate_json(json.dumps(read_yaml(path), default=str))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
-
-
-def _tuples(content: Any) -> Any:
-    """Convert YAML's lists to the tuples of a frozen model."""
-    if isinstance(content, dict):
-        return {name: _tuples(value) for name, value in content.items()}
-    return tuple(map(_tuples, content)) if isinstance(content, list) else content

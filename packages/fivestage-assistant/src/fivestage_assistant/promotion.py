@@ -67,47 +67,22 @@ def index_gates(found: Evaluation, limits: Gates) -> tuple[Gate, ...]:
             f"MRR@10 {against.value:+.3f} against the champion ({against.low:+.3f} to {against.high:+.3f})"
         )
         paired = at_least("not worse than the champion", against.low, -limits.max_mrr_loss, sentence)
+    excess = shuffled - found.chance
+    control = f"MRR@10 {shuffled:.3f} with shuffled passages, {excess:+.3f} against chance"
+    quality = f"MRR@10 {mrr.value:.3f} ({mrr.low:.3f} to {mrr.high:.3f})"
+    own, other, altered = support.own, support.other, support.altered
+    answered, declined = answers.answered, answers.declined
     return (
-        at_least(
-            "retrieval quality",
-            mrr.value,
-            limits.min_mrr,
-            f"MRR@10 {mrr.value:.3f} ({mrr.low:.3f} to {mrr.high:.3f})",
-        ),
+        at_least("retrieval quality", mrr.value, limits.min_mrr, quality),
         paired,
-        at_most(
-            "shuffled control",
-            shuffled - found.chance,
-            limits.max_shuffled_mrr,
-            f"MRR@10 {shuffled:.3f} with shuffled passages, {shuffled - found.chance:+.3f} against chance",
-        ),
+        at_most("shuffled control", excess, limits.max_shuffled_mrr, control),
+        citations_gate(answers),
+        at_least("support by the own page", own, limits.min_support_own, f"{own:.1%} pass"),
+        at_most("support by another page", other, limits.max_support_random, f"{other:.1%} pass"),
+        at_least("altered numbers rejected", altered, limits.min_altered_caught, f"{altered:.1%} rejected"),
+        at_least("answerable questions answered", answered, limits.min_answered, f"{answered:.1%} answered"),
         at_least(
-            "citations are retrieved",
-            answers.cited,
-            1.0,
-            f"{answers.cited:.1%} of the answers cite what was retrieved",
-        ),
-        at_least("support by the own page", support.own, limits.min_support_own, f"{support.own:.1%} pass"),
-        at_most(
-            "support by another page", support.other, limits.max_support_random, f"{support.other:.1%} pass"
-        ),
-        at_least(
-            "altered numbers rejected",
-            support.altered,
-            limits.min_altered_caught,
-            f"{support.altered:.1%} rejected",
-        ),
-        at_least(
-            "answerable questions answered",
-            answers.answered,
-            limits.min_answered,
-            f"{answers.answered:.1%} answered",
-        ),
-        at_least(
-            "unanswerable questions declined",
-            answers.declined,
-            limits.min_declined,
-            f"{answers.declined:.1%} declined",
+            "unanswerable questions declined", declined, limits.min_declined, f"{declined:.1%} declined"
         ),
     )
 
@@ -120,17 +95,14 @@ def prompt_gates(challenger: AnswerRates, champion: AnswerRates | None, limits: 
         if champion is None
         else max(limits.min_prompt_supported, champion.supported - limits.max_mrr_loss)
     )
-    return (
-        at_least(
-            "answers pass the checks", supported, floor, f"{supported:.1%} of the model's answers are shown"
-        ),
-        at_least(
-            "citations are retrieved",
-            challenger.cited,
-            1.0,
-            f"{challenger.cited:.1%} of the answers cite what was retrieved",
-        ),
-    )
+    shown = f"{supported:.1%} of the model's answers are shown"
+    return at_least("answers pass the checks", supported, floor, shown), citations_gate(challenger)
+
+
+def citations_gate(answers: AnswerRates) -> Gate:
+    """Build the gate that every answer cites retrieved passages only."""
+    sentence = f"{answers.cited:.1%} of the answers cite retrieved passages only"
+    return at_least("citations are retrieved", answers.cited, 1.0, sentence)
 
 
 def at_least(name: str, value: float, limit: float, sentence: str) -> Gate:
