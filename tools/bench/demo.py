@@ -14,13 +14,12 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import psutil
-
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS, ROOT
 from fivestage.common.threads import VARIABLES, available_cores
 from fivestage.reporting.number_format import seconds as shown
+from tools.bench.load import cpu_seconds
 
 JSON = REPORTS / "bench" / "demo.json"  # `make docs` collects it
 STAGES = ("problem", "data", "model", "serving", "monitoring")  # as printed by run.py
@@ -83,7 +82,7 @@ def demo(project: Path, state: Path) -> dict[str, Spent]:
         assert running.stdout is not None  # noqa: S101 (a pipe)
         for line in running.stdout:
             lines.append(line)
-            used = max(used, _cpu_seconds(running.pid))  # 0 once the process has ended
+            used = max(used, cpu_seconds(running.pid))  # 0 once the process has ended
             name = line.partition(":")[0].partition(" (")[0]  # as in "data (2 of 5): raw tables, ..."
             if name in STAGES:
                 marks.append((name, time.perf_counter(), used))
@@ -101,18 +100,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Return the CPU seconds of a process and its descendants, including ended ones."""
-    total = 0.0
-    try:
-        root = psutil.Process(pid)
-        for process in (root, *root.children(recursive=True)):
-            total += sum(process.cpu_times()[:4])  # user, system, and both of children that were waited for
-    except psutil.NoSuchProcess:
-        return 0.0
-    return total
 
 
 @contextmanager

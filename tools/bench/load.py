@@ -139,12 +139,12 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process and its descendants."""
+    """Return the CPU time of a process and its descendants, ended ones included; 0 if it has ended itself."""
     total = 0.0
-    for one in family(pid):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            times = one.cpu_times()
-            total += times.user + times.system
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for one in family(pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += sum(one.cpu_times()[:4])  # user and system, and those of ended children
     return total
 
 
