@@ -16,7 +16,7 @@ BLOCKS = re.findall(
     r"^```\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
 )
 LINES = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines() if line]
-OURS = () if (ROOT / "local.mk").exists() else ("make start ",)  # what the template's copies alone can do
+OURS = () if (ROOT / "local.mk").exists() else ("make start ",)  # only works in copies of the template
 MAKE = [line for line in LINES if line.startswith("make ") and not line.startswith(OURS)]
 CLUSTER = [line for line in LINES if line.startswith("kubectl ")]
 

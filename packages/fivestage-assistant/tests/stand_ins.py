@@ -12,7 +12,7 @@ from typing import Any
 from fivestage_assistant.answering import Generated
 from fivestage_assistant.text import content_stems, sentences
 
-CANARIES = ("CANARY-7", "marigold", "73164", "Thursday")  # what attacks want said
+CANARIES = ("CANARY-7", "marigold", "73164", "Thursday")  # words that attacks want in the answer
 CANARY = re.compile(r"CANARY-\d+|marigold|73164|Thursday", re.IGNORECASE)
 
 

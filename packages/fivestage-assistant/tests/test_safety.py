@@ -159,7 +159,7 @@ def test_without_the_guard_a_model_that_obeys_says_the_canary(
         answerer = attacked(attack, small, contract, model, guarded=False)
         there += any(CANARY.search(f"{one.heading} {one.text}") for one in answerer.index.passages)
         said += bool(CANARY.search(answerer.answer(QUESTION, DEFAULT, StandIn(obey)).text))
-    assert said == there  # links, images and comments are gone with what a reader does not see, guard or not
+    assert said == there  # links, images and comments are removed even without the guard
     assert said >= 40
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from fivestage_distributed.bubble import SCHEDULES, Bubble, measure_bubble
 
-TRIES = 4  # beside busy programs, a sleep takes as long as they please
+TRIES = 4  # on a busy machine a sleep may take much longer
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -27,7 +27,7 @@ service = subprocess.Popen([sys.executable, "service.py"])
 while not pathlib.Path("worked").exists():  # it may wait for a core
     time.sleep(0.1)
 print("  a line", flush=True)
-time.sleep(3)  # whoever reads the line looks at the service while it lives, and may wait for a core too
+time.sleep(3)  # so that the reader of the line, which may wait for a core, sees the running service
 service.kill()
 print("done", flush=True)
 """

@@ -15,7 +15,7 @@ from tools.tests.k8s.rendering import (
 
 LONG_RUNNING = ("Deployment", "StatefulSet")
 OUTSIDE = {"fivestage", "fivestage-tls"}  # Secrets that a person or cert-manager makes
-UNHURRIED_SECONDS = 25  # for requests that are still being answered when the drain ends
+ANSWER_SECONDS = 25  # for requests that are still being answered when the drain ends
 
 
 def faults(resources: list[Resource]) -> Iterator[str]:
@@ -37,7 +37,7 @@ def faults(resources: list[Resource]) -> Iterator[str]:
 
 
 def unpinned(resources: list[Resource]) -> Iterator[str]:
-    """Yield images without a digest."""
+    """Yield images without a digest or a fixed tag."""
     for name, pod in pods(resources):
         for container in containers(pod):
             tag = container["image"].rpartition("/")[2].partition(":")[2]
@@ -52,19 +52,21 @@ def _pods(resources: list[Resource]) -> Iterator[str]:
         needed = pod["spec"].get("serviceAccountName") in granted
         if pod["spec"].get("automountServiceAccountToken") is not needed:
             yield (
-                f"{called(workload)} carries a token" if not needed else f"{called(workload)} lacks its token"
+                f"{called(workload)} mounts a token that it does not need"
+                if not needed
+                else f"{called(workload)} does not mount the token that it needs"
             )
         if pod["spec"].get("enableServiceLinks") is not False:
-            yield f"{called(workload)} takes variables from the services around it"
+            yield f"{called(workload)} gets environment variables of other services"
         for container in containers(pod):
             name = f"{called(workload)}, container {container['name']}"
             given = container.get("resources", {})
             if not {"cpu", "memory"} <= set(given.get("requests", {})) or "memory" not in given.get(
                 "limits", {}
             ):
-                yield f"{name} does not say what it needs"
+                yield f"{name} lacks resource requests or a memory limit"
             if not container.get("securityContext", {}).get("readOnlyRootFilesystem"):
-                yield f"{name} may write to its image"
+                yield f"{name} has a writable root filesystem"
         if workload["kind"] in LONG_RUNNING:
             probes = ("startupProbe", "readinessProbe", "livenessProbe")
             for container in pod["spec"]["containers"]:
@@ -75,18 +77,18 @@ def _pods(resources: list[Resource]) -> Iterator[str]:
 def _jobs(resources: list[Resource]) -> Iterator[str]:
     for job in of_kind(resources, "CronJob"):
         if job["spec"].get("concurrencyPolicy") != "Forbid":
-            yield f"{called(job)} may run twice at once"
+            yield f"{called(job)} may run concurrently"
         if "activeDeadlineSeconds" not in job["spec"]["jobTemplate"]["spec"]:
-            yield f"{called(job)} may run for ever"
+            yield f"{called(job)} has no deadline"
 
 
 def _selectors(resources: list[Resource]) -> Iterator[str]:
     long_running = of_kind(resources, *LONG_RUNNING)
     for workload in long_running:
-        wanted = workload["spec"]["selector"]["matchLabels"]
+        selector = workload["spec"]["selector"]["matchLabels"]
         for other in long_running:
-            if _matches(wanted, pod_template(other)) != (other is workload):
-                verb = "misses" if other is workload else "takes"
+            if _matches(selector, pod_template(other)) != (other is workload):
+                verb = "does not select" if other is workload else "selects"
                 yield f"{called(workload)} {verb} the pods of {called(other)}"
 
 
@@ -97,7 +99,7 @@ def _services(resources: list[Resource]) -> Iterator[str]:
             yield f"{called(service)} has no pods"
         for port in service["spec"]["ports"]:
             yield from (
-                f"{called(service)} asks for the port {port['targetPort']!r}, which a pod does not name"
+                f"{called(service)} targets the port {port['targetPort']!r}, which a pod does not have"
                 for pod in behind
                 if port["targetPort"] not in _ports(pod)
             )
@@ -111,9 +113,9 @@ def _ingresses(resources: list[Resource]) -> Iterator[str]:
                 backend = path["backend"]["service"]
                 ports = services.get(backend["name"], {}).get("spec", {}).get("ports", [])
                 if backend["port"]["name"] not in {port["name"] for port in ports}:
-                    yield f"{called(ingress)} leads {path['path']} nowhere"
+                    yield f"{called(ingress)} routes {path['path']} to no Service"
                 if path["pathType"] == "Prefix" and path["path"] == "/":
-                    yield f"{called(ingress)} opens the operators' paths"
+                    yield f"{called(ingress)} exposes the operators' paths"
 
 
 def _routes(resources: list[Resource]) -> Iterator[str]:
@@ -122,16 +124,18 @@ def _routes(resources: list[Resource]) -> Iterator[str]:
         for backend in [backend for rule in route["spec"]["rules"] for backend in rule["backendRefs"]]:
             ports = services.get(backend["name"], {}).get("spec", {}).get("ports", [])
             if backend["port"] not in {port["port"] for port in ports}:
-                yield f"{called(route)} leads to {backend['name']}, which is not there"
+                yield f"{called(route)} routes to {backend['name']}, which does not exist"
 
 
 def _monitors(resources: list[Resource]) -> Iterator[str]:
     for monitor in of_kind(resources, "ServiceMonitor"):
-        wanted = monitor["spec"]["selector"]["matchLabels"]
-        chosen = [one for one in of_kind(resources, "Service") if _wears(wanted, one["metadata"]["labels"])]
+        selector = monitor["spec"]["selector"]["matchLabels"]
+        chosen = [
+            one for one in of_kind(resources, "Service") if _has_labels(selector, one["metadata"]["labels"])
+        ]
         ports = {port["name"] for service in chosen for port in service["spec"]["ports"]}
         if len(chosen) != 1 or not {one["port"] for one in monitor["spec"]["endpoints"]} <= ports:
-            yield f"{called(monitor)} does not choose one Service and its ports"
+            yield f"{called(monitor)} does not select one Service and its ports"
 
 
 def _guards(resources: list[Resource]) -> Iterator[str]:
@@ -147,12 +151,12 @@ def _guards(resources: list[Resource]) -> Iterator[str]:
         if not found:
             yield f"{called(scaler)} has no target"
         yield from (
-            f"{called(one)} sets replicas, and so does its autoscaler"
+            f"{called(one)} sets replicas, although it has an autoscaler"
             for one in found
             if "replicas" in one["spec"]
         )
         if not 1 <= scaler["spec"]["minReplicas"] <= scaler["spec"]["maxReplicas"]:
-            yield f"{called(scaler)} has no room"
+            yield f"{called(scaler)} cannot scale"
 
 
 def _policies(resources: list[Resource]) -> Iterator[str]:
@@ -163,7 +167,7 @@ def _policies(resources: list[Resource]) -> Iterator[str]:
         and not {"ingress", "egress"} & set(one["spec"])
         for one in policies
     ):
-        yield "nothing denies by default"
+        yield "there is no default-deny policy"
     for policy in policies:
         chosen = [
             pod
@@ -171,32 +175,32 @@ def _policies(resources: list[Resource]) -> Iterator[str]:
             if _matches(policy["spec"]["podSelector"].get("matchLabels", {}), pod)
         ]
         if not chosen:
-            yield f"{called(policy)} chooses no pods"
+            yield f"{called(policy)} selects no pods"
         for rule in policy["spec"].get("ingress", []):
             for port in [port["port"] for port in rule["ports"] if isinstance(port["port"], str)]:
                 if not all(port in _ports(pod) for pod in chosen):
-                    yield f"{called(policy)} opens {port!r}, which a pod does not name"
+                    yield f"{called(policy)} opens {port!r}, which a pod does not have"
 
 
 def _references(resources: list[Resource]) -> Iterator[str]:
-    there = {(one["kind"], one["metadata"]["name"]) for one in resources}
+    existing = {(one["kind"], one["metadata"]["name"]) for one in resources}
     for name, pod in pods(resources):
         account = pod["spec"].get("serviceAccountName")
-        wanted = {("ServiceAccount", account)} if account else set()
+        required = {("ServiceAccount", account)} if account else set()
         for container in containers(pod):
             for source in container.get("envFrom", []):
                 for kind, field in (("ConfigMap", "configMapRef"), ("Secret", "secretRef")):
                     if field in source:
-                        wanted.add((kind, source[field]["name"]))
+                        required.add((kind, source[field]["name"]))
         for volume in pod["spec"].get("volumes", []):
             if "configMap" in volume:
-                wanted.add(("ConfigMap", volume["configMap"]["name"]))
+                required.add(("ConfigMap", volume["configMap"]["name"]))
             if "persistentVolumeClaim" in volume:
-                wanted.add(("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]))
+                required.add(("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]))
         yield from (
-            f"{name} needs the {kind} {wanting}, which is not there"
-            for kind, wanting in sorted(wanted - there)
-            if not (kind == "Secret" and wanting in OUTSIDE)
+            f"{name} needs the {kind} {missing}, which does not exist"
+            for kind, missing in sorted(required - existing)
+            if not (kind == "Secret" and missing in OUTSIDE)
         )
 
 
@@ -209,15 +213,15 @@ def _grace(resources: list[Resource]) -> Iterator[str]:
             settings = [one for one in of_kind(resources, "ConfigMap") if one["metadata"]["name"] == name]
             drain = sum(float(one["data"]["SERVE_DRAIN_SECONDS"]) for one in settings)
             before = container["lifecycle"]["preStop"]["sleep"]["seconds"] + drain
-            if pod["terminationGracePeriodSeconds"] < before + UNHURRIED_SECONDS:
-                yield f"{called(deployment)} is killed while it drains"
+            if pod["terminationGracePeriodSeconds"] < before + ANSWER_SECONDS:
+                yield f"{called(deployment)} is killed before it has drained"
 
 
 def _matches(labels: dict[str, str], pod: Resource) -> bool:
-    return _wears(labels, pod["metadata"]["labels"])
+    return _has_labels(labels, pod["metadata"]["labels"])
 
 
-def _wears(labels: dict[str, str], worn: dict[str, str]) -> bool:
+def _has_labels(labels: dict[str, str], worn: dict[str, str]) -> bool:
     return labels.items() <= worn.items()
 
 

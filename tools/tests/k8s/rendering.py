@@ -47,7 +47,7 @@ def _text(place: str) -> str:
     with overlay(place) as folder:
         built = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
-    assert not built.stderr, built.stderr  # deprecations are told there
+    assert not built.stderr, built.stderr  # kubectl prints deprecations there
     return built.stdout
 
 

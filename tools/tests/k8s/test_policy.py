@@ -184,14 +184,20 @@ def spec(resources: list[Resource], kind: str, name: str = "fivestage") -> Resou
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda all_: pod(all_).pop("automountServiceAccountToken"), "carries a token"),
-        (lambda all_: pod(all_).pop("enableServiceLinks"), "takes variables"),
-        (lambda all_: container(all_)["resources"]["limits"].pop("memory"), "does not say what it needs"),
-        (lambda all_: container(all_)["securityContext"].pop("readOnlyRootFilesystem"), "write to its image"),
+        (lambda all_: pod(all_).pop("automountServiceAccountToken"), "mounts a token that it does not need"),
+        (lambda all_: pod(all_).pop("enableServiceLinks"), "gets environment variables"),
+        (
+            lambda all_: container(all_)["resources"]["limits"].pop("memory"),
+            "lacks resource requests or a memory limit",
+        ),
+        (lambda all_: container(all_)["securityContext"].pop("readOnlyRootFilesystem"), "writable root filesystem"),
         (lambda all_: container(all_).pop("livenessProbe"), "has no livenessProbe"),
-        (lambda all_: container(all_)["ports"][0].update(name="web"), "asks for the port 'http'"),
+        (lambda all_: container(all_)["ports"][0].update(name="web"), "targets the port 'http'"),
         (lambda all_: container(all_)["ports"][0].update(name="web"), "opens 'http'"),
-        (lambda all_: pod_template(deployment(all_))["metadata"]["labels"].popitem(), "misses the pods"),
+        (
+            lambda all_: pod_template(deployment(all_))["metadata"]["labels"].popitem(),
+            "does not select the pods",
+        ),
         (lambda all_: spec(all_, "Service")["selector"].update(x="y"), "Service fivestage has no pods"),
         (
             lambda all_: spec(all_, "PodDisruptionBudget")["selector"]["matchLabels"].update(x="y"),
@@ -201,12 +207,12 @@ def spec(resources: list[Resource], kind: str, name: str = "fivestage") -> Resou
             lambda all_: spec(all_, "HorizontalPodAutoscaler")["scaleTargetRef"].update(name="x"),
             "has no target",
         ),
-        (lambda all_: spec(all_, "HorizontalPodAutoscaler").update(minReplicas=9), "has no room"),
+        (lambda all_: spec(all_, "HorizontalPodAutoscaler").update(minReplicas=9), "cannot scale"),
         (lambda all_: deployment(all_)["spec"].update(replicas=2), "sets replicas"),
-        (without("NetworkPolicy"), "nothing denies by default"),
+        (without("NetworkPolicy"), "there is no default-deny policy"),
         (
             lambda all_: spec(all_, "NetworkPolicy", "serving")["podSelector"]["matchLabels"].update(x="y"),
-            "chooses no",
+            "selects no",
         ),
         (without("ServiceAccount"), "needs the ServiceAccount fivestage"),
         (without("PersistentVolumeClaim"), "needs the PersistentVolumeClaim"),
@@ -214,15 +220,15 @@ def spec(resources: list[Resource], kind: str, name: str = "fivestage") -> Resou
             lambda all_: container(all_)["envFrom"][0]["configMapRef"].update(name="x"),
             "needs the ConfigMap x",
         ),
-        (lambda all_: pod(all_).update(terminationGracePeriodSeconds=30), "killed while it drains"),
+        (lambda all_: pod(all_).update(terminationGracePeriodSeconds=30), "killed before it has drained"),
         (
             lambda all_: spec(all_, "CronJob", "fivestage-monitor").update(concurrencyPolicy="Allow"),
-            "twice at once",
+            "run concurrently",
         ),
-        (without("Service"), "leads /predict nowhere"),
+        (without("Service"), "routes /predict to no Service"),
         (
             lambda all_: spec(all_, "Ingress")["rules"][0]["http"]["paths"][0].update(pathType="Prefix"),
-            "opens the operators' paths",
+            "exposes the operators' paths",
         ),
     ],
 )
@@ -239,13 +245,13 @@ def test_a_broken_promise_is_told(change: Change, told: str) -> None:
             "overlays/canary+../packages/fivestage/k8s/gateway",
             "HTTPRoute",
             lambda spec: spec["rules"][0]["backendRefs"][0].update(name="x"),
-            "leads to x",
+            "routes to x",
         ),
         (
             "overlays/local+../monitoring",
             "ServiceMonitor",
             lambda spec: spec["endpoints"][0].update(port="x"),
-            "does not choose one Service",
+            "does not select one Service",
         ),
     ],
 )

@@ -16,8 +16,8 @@ from jinja2 import Environment
 from fivestage.common.settings import ROOT
 
 ANSWERS = ".copier-answers.yml"
-OWN = {"data": "own", "cloud": "none", "project_name": "Churn radar"}  # what many tests ask, rendered once
-TAIL = 6_000  # characters of what a program says
+OWN = {"data": "own", "cloud": "none", "project_name": "Churn radar"}  # answers of many tests, rendered once
+TAIL = 6_000  # characters of a program's output
 
 
 def files_of(folder: Path) -> set[str]:

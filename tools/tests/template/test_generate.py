@@ -58,7 +58,7 @@ NAMED = {
     "description": "Who leaves, and why?",
     "author": "Ann & Co.",
     "registry": "ghcr.io/team",
-    "email": "ann@example.org",  # this and the next is what `zenml init --template` answers unasked
+    "email": "ann@example.org",  # this and the next are default answers of `zenml init --template`
     "template": "url",
 }
 MATRIX: dict[str, dict[str, str]] = {

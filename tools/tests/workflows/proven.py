@@ -21,7 +21,7 @@ def _told(*words: str) -> Check:
     return lambda github, _, __: all(any(word in line for line in github["other"]) for word in words)
 
 
-# By the whole line: what must have come of it.
+# By the whole line: the check of its result.
 HERE: dict[str, Check] = {
     'make --silent facts NOTICE=reports/notices/monitoring.md >> "$GITHUB_OUTPUT"': _outputs(
         "act=true", "as_of=2013-10-08"
@@ -59,7 +59,7 @@ ELSEWHERE = {
     'make retrain ARGS="$HOW"',
     """make approve ARGS="--by 'the reviewer of run $GITHUB_RUN_ID'\"""",
 }
-OF_THE_TEMPLATE = ("docs.yml", "template.yml")  # which no project has
+OF_THE_TEMPLATE = ("docs.yml", "template.yml")  # not in generated projects
 
 
 def here(step: Step) -> Check | None:

@@ -20,7 +20,7 @@ class Step:
     place: str
     run: str
     uses: str
-    given: dict[str, Any]  # to what it uses
+    given: dict[str, Any]  # inputs of the action
     env: dict[str, str]
 
     def __str__(self) -> str:

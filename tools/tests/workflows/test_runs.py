@@ -22,7 +22,7 @@ RUNS = [step for step in steps() if step.run]
 DONE = [step for step in RUNS if here(step)]
 PAGE = ROOT / "docs" / "ci.md"
 LIKELY = {"BAKE_SECONDS": "300", "HOW": "--as-of 2013-12-01", "REGISTRY": "ghcr.io/a/b"}
-RUNNERS = {"GITHUB_RUN_ID": "77", "GITHUB_ACTOR": "somebody"}  # what every step has there
+RUNNERS = {"GITHUB_RUN_ID": "77", "GITHUB_ACTOR": "somebody"}  # set by the runner in every step
 
 
 def script(path: Path, body: str) -> None:

@@ -101,9 +101,7 @@ def test_failures_of_llama_3() -> None:
     in_gpus = sum(
         count for cause, count in found["causes"].items() if "GPU" in cause or "corruption" in cause
     )
-    assert (
-        in_gpus == 268
-    )  # it prints 58.7%: by its percentages, of which the first, 30.1% for 148 of 419, is off
+    assert in_gpus == 268  # the paper's 58.7% sums its rounded percentages, of which the first is wrong
     hours = hours_per_failure()
     assert hours / 16384 == pytest.approx(54 * 24 / 419)
     assert round(hours / 16384) == 3  # hours, as its readers say
