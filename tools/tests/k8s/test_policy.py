@@ -190,7 +190,10 @@ def spec(resources: list[Resource], kind: str, name: str = "fivestage") -> Resou
             lambda all_: container(all_)["resources"]["limits"].pop("memory"),
             "lacks resource requests or a memory limit",
         ),
-        (lambda all_: container(all_)["securityContext"].pop("readOnlyRootFilesystem"), "writable root filesystem"),
+        (
+            lambda all_: container(all_)["securityContext"].pop("readOnlyRootFilesystem"),
+            "writable root filesystem",
+        ),
         (lambda all_: container(all_).pop("livenessProbe"), "has no livenessProbe"),
         (lambda all_: container(all_)["ports"][0].update(name="web"), "targets the port 'http'"),
         (lambda all_: container(all_)["ports"][0].update(name="web"), "opens 'http'"),
