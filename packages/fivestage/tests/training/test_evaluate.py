@@ -20,7 +20,7 @@ from fivestage.evaluation.evaluate import (
     reliability,
 )
 from fivestage.evaluation.metrics import scores
-from fivestage.evaluation.task_evaluation import evaluation_of
+from fivestage.evaluation.task_evaluation import alternative_decisions, loss
 from fivestage.features.offline import names_by_set
 from fivestage.training.ablation import ablation
 from tests.synthetic import CHANNELS, FEATURES, Prepared, boosting, changed, prepared, synthetic_artifact
@@ -87,8 +87,8 @@ def test_an_evaluation_has_all_slices_and_curves(data: Prepared, artifact: Artif
     assert list(found.slices) == [*contract.slices, "month"]
     assert list(found.slices["month"]) == ["2024-04", "2024-05"]  # in UTC
     assert set(found.slices["channel"]) == {*CHANNELS} - {counts.idxmin()}
-    task, cost_model = evaluation_of(contract), cost_model_of(contract.costs)
-    decisions = [decision for _, decision in task.alternative_decisions(forecast)]
+    cost_model = cost_model_of(contract.costs)
+    decisions = [decision for _, decision in alternative_decisions(contract, forecast)]
     assert [cost for _, cost in found.cost_curve] == pytest.approx(
         [1000 * cost_model.price(label, decision).mean() for decision in decisions]
     )
@@ -116,9 +116,9 @@ def test_a_useless_feature_has_no_importance_and_the_useful_ones_do(
     found = importance(artifact, features, data.label(after))
     assert set(found) == set(artifact.features)
     assert found["traffic"] == 0
-    loss = evaluation_of(data.contract).loss(data.label(after), artifact_forecast(artifact, features))
-    assert max(found.values()) > 0.01 * loss
-    assert min(found.values()) > -0.02 * loss
+    before = loss(data.contract, data.label(after), artifact_forecast(artifact, features))
+    assert max(found.values()) > 0.01 * before
+    assert min(found.values()) > -0.02 * before
 
 
 def test_each_line_of_the_ablation_adds_a_set(data: Prepared) -> None:

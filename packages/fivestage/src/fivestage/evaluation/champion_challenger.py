@@ -19,7 +19,7 @@ from fivestage.evaluation.confusion import confusion_of
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.evaluation.gates import UNDEFINED, Gate, GateVerdict, Probe, at_most
 from fivestage.evaluation.metrics import Answers, paired_difference, scores
-from fivestage.evaluation.task_evaluation import evaluation_of
+from fivestage.evaluation.task_evaluation import metric_gates
 from fivestage.features.definitions import FeatureDefinitions
 
 TIMED_ROWS = 50
@@ -61,7 +61,7 @@ def run_gates(
     """
     label = labels_of(rows, contract)
     metrics = scores(label, challenger.forecast, contract.costs, challenger.decision)
-    plausible, *calibration = evaluation_of(contract).gates(metrics)
+    plausible, *calibration = metric_gates(contract, metrics)
     gates = (
         _leakage(evidence.probes),
         plausible,

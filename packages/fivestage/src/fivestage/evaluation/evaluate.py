@@ -17,7 +17,7 @@ from fivestage.data.labels import labels_of
 from fivestage.evaluation.classification_metrics import BINS
 from fivestage.evaluation.daily import DECISIONS
 from fivestage.evaluation.metrics import Answers, Scored, by_slice, evaluate
-from fivestage.evaluation.task_evaluation import evaluation_of
+from fivestage.evaluation.task_evaluation import alternative_decisions, calibration_pairs, loss
 from fivestage.features.offline import feature_matrix
 
 IMPORTANCE_ROWS = 5_000
@@ -95,18 +95,18 @@ def evaluate_window(
     month = rows["decision_at"].to_numpy().astype("datetime64[s]").astype("datetime64[M]")
     by_month = by_slice(month, label, forecast, day, costs, decision=decision)
     slices["month"] = dict(sorted(by_month.items()))  # chronological, not by number of rows
-    cost_model, task = cost_model_of(costs), evaluation_of(contract)
+    cost_model = cost_model_of(costs)
     return Evaluation(
         scored=evaluate(label, forecast, day, costs, decision=decision),
         slices=slices,
         calibration=[
             (*point, name)
-            for name, (outcome, prediction) in task.calibration_pairs(label, forecast).items()
+            for name, (outcome, prediction) in calibration_pairs(contract, label, forecast).items()
             for point in reliability(outcome, prediction)
         ],
         cost_curve=[
             (float(setting), float(cost_model.price(label, alternative).mean()) * DECISIONS)
-            for setting, alternative in task.alternative_decisions(forecast)
+            for setting, alternative in alternative_decisions(contract, forecast)
         ],
     )
 
@@ -155,13 +155,13 @@ def importance(artifact: Artifact, features: pd.DataFrame, label: Any, seed: int
     generator = np.random.default_rng(seed)
     drawn = generator.choice(len(features), min(IMPORTANCE_ROWS, len(features)), replace=False)
     encoded, truth = _encoded(artifact, features.iloc[drawn]), label[drawn]
-    scorer, loss = artifact.scorer, evaluation_of(artifact.contract).loss
-    unshuffled = loss(truth, scorer.forecast(encoded))
+    contract, scorer = artifact.contract, artifact.scorer
+    unshuffled = loss(contract, truth, scorer.forecast(encoded))
     increases = {}
     for column, name in enumerate(artifact.features):
         shuffled = encoded.copy()
         shuffled[:, column] = generator.permutation(encoded[:, column])
-        increases[name] = loss(truth, scorer.forecast(shuffled)) - unshuffled
+        increases[name] = loss(contract, truth, scorer.forecast(shuffled)) - unshuffled
     return increases
 
 

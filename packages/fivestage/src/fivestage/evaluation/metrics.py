@@ -1,12 +1,11 @@
 """Metrics of forecasts against labels, statistical and monetary, with bootstrap intervals over days."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from fivestage.contract.tasks import BinaryCosts, Costs, MulticlassCosts, RegressionCosts
-from fivestage.evaluation.classification_metrics import BinaryDailySample, MulticlassDailySample
+from fivestage.contract.tasks import Costs, RegressionCosts
+from fivestage.evaluation.classification_metrics import ClassificationDailySample
 from fivestage.evaluation.daily import (
     DECISIONS,
     Column,
@@ -47,18 +46,13 @@ class Scored:
     intervals: dict[str, Interval]
 
 
-_SAMPLES: Mapping[type[Costs], Callable[..., DailySample]] = {
-    BinaryCosts: BinaryDailySample,
-    MulticlassCosts: MulticlassDailySample,
-    RegressionCosts: RegressionDailySample,
-}
-
-
 def sample_of(
     label: Column, forecast: Column, day: Column, costs: Costs, decision: Column | None
 ) -> DailySample:
     """Group rows by day for the metrics of their task, which the type of the costs determines."""
-    return _SAMPLES[type(costs)](label, forecast, day, costs, decision)
+    if isinstance(costs, RegressionCosts):
+        return RegressionDailySample(label, forecast, day, costs, decision)
+    return ClassificationDailySample(label, forecast, day, costs, decision)
 
 
 def scores(label: Column, forecast: Column, costs: Costs, decision: Column | None = None) -> dict[str, float]:

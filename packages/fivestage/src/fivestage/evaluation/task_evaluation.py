@@ -1,13 +1,12 @@
-"""How each task is evaluated: its loss, calibration, alternative decisions and gates."""
+"""What depends on the task when a model is evaluated: its loss, calibration, other decisions and gates."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, root_mean_squared_error
 
-from fivestage.common.columns import Floats, Ints
+from fivestage.common.columns import Floats
 from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, RegressionContract
 from fivestage.contract.cost_model import DECISION, HIGH, LOW, VALUE
 from fivestage.contract.tasks import coverage_error
@@ -17,124 +16,64 @@ THRESHOLDS = np.linspace(0.02, 0.9, 45)
 SHIFTS = np.linspace(-0.5, 0.5, 41)  # of decisions, in interval widths
 
 
-class BinaryEvaluation:
-    """Evaluates probabilities of one outcome; forecasts as in `fivestage.contract.cost_model`."""
-
-    classes = 2
-
-    def __init__(self, contract: BinaryContract | MulticlassContract) -> None:
-        self.limits, self.name = contract.gates, contract.label.name
-
-    def loss(self, label: Ints, forecast: Floats) -> float:
-        """Return the log-loss of probabilities, or the root mean squared error of a regression."""
-        return float(log_loss(label, forecast, labels=np.arange(self.classes)))
-
-    def calibration_pairs(self, label: Ints, forecast: Floats) -> dict[str, tuple[Floats, Floats]]:
-        """Return outcomes and the predictions that should equal them on average, by label or class."""
-        return {self.name: (label.astype(np.float64), forecast)}
-
-    def alternative_decisions(self, forecast: Floats) -> Iterator[tuple[float, Any]]:
-        """Yield the decisions at other thresholds than the cheapest, in ascending order."""
-        return ((threshold, forecast >= threshold) for threshold in THRESHOLDS)
-
-    def gates(self, metrics: Mapping[str, float]) -> list[Gate]:
-        """Build the gates on a challenger's holdout metrics: plausible, calibrated, unbiased."""
-        limits = self.limits
-        return [
-            at_most(
-                "plausible",
-                metrics["roc_auc"],
-                limits.suspicious_roc_auc,
-                "ROC-AUC {value:.3f}; above {limit:g} a leak is suspected",
-            ),
-            at_most(
-                "calibrated",
-                metrics["calibration_error"],
-                limits.max_calibration_error,
-                "calibration error {value:.3f}, at most {limit:g} allowed",
-            ),
-            at_most(
-                "unbiased",
-                abs(metrics["bias"]),
-                limits.max_bias,
-                "the mean prediction is {value:.3f} off the rate, at most {limit:g} allowed",
-            ),
-        ]
+def loss(contract: Contract, label: Any, forecast: Floats) -> float:
+    """Return the log-loss of probabilities, or the root mean squared error of a regression."""
+    if isinstance(contract, RegressionContract):
+        return float(root_mean_squared_error(label, forecast[:, VALUE]))
+    classes = len(contract.label.classes) if isinstance(contract, MulticlassContract) else 2
+    return float(log_loss(label, forecast, labels=np.arange(classes)))
 
 
-class MulticlassEvaluation(BinaryEvaluation):
-    """Evaluates probabilities of several classes."""
-
-    def __init__(self, contract: MulticlassContract) -> None:
-        super().__init__(contract)
-        self.names, self.classes = contract.label.classes, len(contract.label.classes)
-
-    def calibration_pairs(self, label: Ints, forecast: Floats) -> dict[str, tuple[Floats, Floats]]:
-        truth = np.eye(self.classes)[label]
-        return {name: (truth[:, index], forecast[:, index]) for index, name in enumerate(self.names)}
-
-    def alternative_decisions(self, forecast: Floats) -> Iterator[tuple[float, Any]]:
-        """Yield nothing, because actions have no order along which to vary them."""
-        del forecast
-        return iter(())
+def calibration_pairs(contract: Contract, label: Any, forecast: Floats) -> dict[str, tuple[Floats, Floats]]:
+    """Return outcomes and the predictions that should equal them on average, by label or class."""
+    if isinstance(contract, MulticlassContract):
+        truth = np.eye(len(contract.label.classes))[label]
+        return {
+            name: (truth[:, index], forecast[:, index]) for index, name in enumerate(contract.label.classes)
+        }
+    prediction = forecast[:, VALUE] if isinstance(contract, RegressionContract) else forecast
+    return {contract.label.name: (np.asarray(label, dtype=np.float64), prediction)}
 
 
-class RegressionEvaluation:
-    """Evaluates regression forecasts and their intervals."""
+def alternative_decisions(contract: Contract, forecast: Floats) -> Iterator[tuple[float, Any]]:
+    """Yield other thresholds, or shifts of the decision in the label's unit, with their decisions.
 
-    def __init__(self, contract: RegressionContract) -> None:
-        self.contract = contract
-
-    def loss(self, label: Any, forecast: Floats) -> float:
-        return math.sqrt(np.mean((forecast[:, VALUE] - label) ** 2))
-
-    def calibration_pairs(self, label: Floats, forecast: Floats) -> dict[str, tuple[Floats, Floats]]:
-        return {self.contract.label.name: (label, forecast[:, VALUE])}
-
-    def alternative_decisions(self, forecast: Floats) -> Iterator[tuple[float, Any]]:
-        """Yield the decisions shifted up or down, by amounts in the label's unit."""
+    There is none for several classes, because actions have no order along which to vary them.
+    """
+    if isinstance(contract, BinaryContract):
+        yield from ((threshold, forecast >= threshold) for threshold in THRESHOLDS)
+    elif isinstance(contract, RegressionContract):
         width = float(np.median(forecast[:, HIGH] - forecast[:, LOW]))
-        return ((shift, forecast[:, DECISION] + shift) for shift in width * SHIFTS)
+        yield from ((shift, forecast[:, DECISION] + shift) for shift in width * SHIFTS)
 
-    def gates(self, metrics: Mapping[str, float]) -> list[Gate]:
-        limits, nominal = self.contract.gates, self.contract.interval
-        closed, opened = metrics["coverage"], metrics["open_coverage"]
-        coverage = f"{closed:.1%}"
-        if f"{opened:.1%}" != coverage:
-            coverage = f"{opened:.1%} without their edges, {coverage} with them,"
-        unit = self.contract.label.unit
+
+def metric_gates(contract: Contract, metrics: Mapping[str, float]) -> list[Gate]:
+    """Build the gates on a challenger's holdout metrics: plausible, calibrated, unbiased."""
+    gates, bias = contract.gates, abs(metrics["bias"])
+    if not isinstance(contract, RegressionContract):
+        area, error = metrics["roc_auc"], metrics["calibration_error"]
+        suspicious = "ROC-AUC {value:.3f}; above {limit:g} a leak is suspected"
+        calibrated = "calibration error {value:.3f}, at most {limit:g} allowed"
+        unbiased = "the mean prediction is {value:.3f} off the rate, at most {limit:g} allowed"
         return [
-            at_most(
-                "plausible",
-                metrics["r2"],
-                limits.suspicious_r2,
-                "R² {value:.3f}; above {limit:g} a leak is suspected",
-            ),
-            at_most(
-                "calibrated",
-                coverage_error(closed, opened, nominal),
-                limits.max_coverage_error,
-                f"the intervals contain {coverage} of the outcomes and should contain {nominal:.0%}: "
-                "off by {value:.3f}, at most {limit:g} allowed",
-            ),
-            at_most(
-                "unbiased",
-                abs(metrics["bias"]),
-                limits.max_bias,
-                f"the mean prediction is {{value:.3g}} {unit} off the outcomes, at most {{limit:g}} allowed",
-            ),
+            at_most("plausible", area, contract.gates.suspicious_roc_auc, suspicious),
+            at_most("calibrated", error, contract.gates.max_calibration_error, calibrated),
+            at_most("unbiased", bias, gates.max_bias, unbiased),
         ]
-
-
-TaskEvaluation = BinaryEvaluation | RegressionEvaluation  # MulticlassEvaluation is a BinaryEvaluation
-
-_EVALUATIONS: Mapping[str, Callable[[Any], TaskEvaluation]] = {
-    "binary": BinaryEvaluation,
-    "multiclass": MulticlassEvaluation,
-    "regression": RegressionEvaluation,
-}
-
-
-def evaluation_of(contract: Contract) -> TaskEvaluation:
-    """Return the evaluation of a contract's task."""
-    return _EVALUATIONS[contract.task](contract)
+    closed, opened, nominal = metrics["coverage"], metrics["open_coverage"], contract.interval
+    coverage = f"{closed:.1%}"
+    if f"{opened:.1%}" != coverage:
+        coverage = f"{opened:.1%} without their edges, {coverage} with them,"
+    suspicious = "R² {value:.3f}; above {limit:g} a leak is suspected"
+    calibrated = (
+        f"the intervals contain {coverage} of the outcomes and should contain {nominal:.0%}: "
+        "off by {value:.3f}, at most {limit:g} allowed"
+    )
+    unit = contract.label.unit
+    unbiased = f"the mean prediction is {{value:.3g}} {unit} off the outcomes, at most {{limit:g}} allowed"
+    error = coverage_error(closed, opened, nominal)
+    return [
+        at_most("plausible", metrics["r2"], contract.gates.suspicious_r2, suspicious),
+        at_most("calibrated", error, contract.gates.max_coverage_error, calibrated),
+        at_most("unbiased", bias, gates.max_bias, unbiased),
+    ]

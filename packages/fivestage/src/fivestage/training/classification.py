@@ -12,7 +12,7 @@ from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import BaselineName, BinaryContract, MulticlassContract
 from fivestage.data.splits import Fold
 from fivestage.evaluation.metrics import scores
-from fivestage.evaluation.task_evaluation import evaluation_of
+from fivestage.evaluation.task_evaluation import loss
 from fivestage.training.baselines import BASELINES
 from fivestage.training.estimators import Estimator, Features, fit_classifier, scores_of_classes
 from fivestage.training.sample import TrainingSample
@@ -27,7 +27,7 @@ class BinaryTrainer:
     classifier = True
 
     def __init__(self, contract: BinaryContract | MulticlassContract) -> None:
-        self.costs, self._evaluation = contract.costs, evaluation_of(contract)
+        self.contract, self.costs = contract, contract.costs
         self.classes = len(contract.label.classes) if isinstance(contract, MulticlassContract) else 0
 
     def fit(self, features: Features, label: Ints, estimator: Estimator) -> list[Estimator]:
@@ -54,7 +54,7 @@ class BinaryTrainer:
 
     def stage_loss(self, label: Ints, margins: Floats) -> float:
         """Return the loss by which settings and candidates are chosen."""
-        return self._evaluation.loss(label, self.uncalibrated.forecast(margins))
+        return loss(self.contract, label, self.uncalibrated.forecast(margins))
 
     def calibrate(self, margins: Floats, label: Any) -> AnyCalibration:
         """Fit a temperature scaling (Guo et al. 2017) to raw scores of rows that the model has not seen.
@@ -79,7 +79,7 @@ class MulticlassTrainer(BinaryTrainer):
     def calibrate(self, margins: Floats, label: Any) -> AnyCalibration:
         """Fit one temperature for all classes."""
         fitted = minimize_scalar(
-            lambda slope: self._evaluation.loss(label, MulticlassCalibration(slope).forecast(margins)),
+            lambda slope: loss(self.contract, label, MulticlassCalibration(slope).forecast(margins)),
             bounds=SLOPES,
             method="bounded",
         )

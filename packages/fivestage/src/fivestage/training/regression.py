@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import root_mean_squared_error
 
 from fivestage.artifact.calibration import AnyCalibration, RegressionCalibration
 from fivestage.artifact.scorer import REGRESSION_SCORES
@@ -71,7 +72,7 @@ class RegressionTrainer:
 
     def stage_loss(self, label: Floats, margins: Floats) -> float:
         value = margins[:, VALUE] if margins.ndim > 1 else margins
-        return math.sqrt(np.mean((value - label) ** 2))
+        return float(root_mean_squared_error(label, value))
 
     def calibrate(self, margins: Floats, label: Any) -> AnyCalibration:
         """Conformalise each quantile separately (Romano et al. 2019) on rows that the models have not seen.
