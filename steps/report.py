@@ -10,7 +10,6 @@ from fivestage.common import settings
 from fivestage.contract.contract import day_of, epoch_of
 from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.data.splits import windows_at
-from fivestage.evaluation.gates import GateVerdict
 from fivestage.reporting.report import Report
 from fivestage.training.leakage_probes import LeakageProbes
 from fivestage.training.version_evaluation import VersionEvaluation
@@ -31,8 +30,7 @@ def report_data(
 def report_model(version: str, findings: VersionEvaluation) -> Annotated[str, "model_card"]:
     """Save stage 3: the version's evaluation on the test window, and its model card, also in MLflow."""
     registered, artifact = REGISTRY.open(version)
-    selection, verdict = registered.selection(), registered.load_record(GateVerdict)
-    card = Report(PROBLEM).save_evaluation(registered, artifact, selection, verdict, findings)
+    card = Report(PROBLEM).save_evaluation(registered, artifact, findings)
     scores = findings.evaluation.scored.scores
     registered.annotate({"model_card.md": card}, {f"test_{name}": value for name, value in scores.items()})
     return card
@@ -40,9 +38,7 @@ def report_model(version: str, findings: VersionEvaluation) -> Annotated[str, "m
 
 def documents(version: str) -> dict[str, str]:
     """Return a version's model card and the decisions behind it, by file name."""
-    registered, artifact = REGISTRY.open(version)
-    verdict = registered.load_record(GateVerdict)
-    return Report(PROBLEM).documents(registered, artifact, registered.selection(), verdict)
+    return Report(PROBLEM).documents(*REGISTRY.open(version))
 
 
 def page_of(start: int) -> Path:

@@ -20,11 +20,11 @@ from fivestage.common.files import put_between
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import MAX_SHARE
-from fivestage.evaluation.metrics import evaluate
+from fivestage.evaluation.metrics import Estimate, evaluate
 from fivestage.monitoring.backtest import ERROR
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting import sentences, task_display
-from fivestage.reporting.results import Estimate, PoliciesSection
+from fivestage.reporting.results import PoliciesSection
 from problem.features import LOOKBACK_HOURS
 from tools.bench import demo
 from tools.book import code

@@ -9,8 +9,7 @@ from fivestage.deployment.releases import Release
 from fivestage.evaluation.gates import Gate
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting import sentences, task_display
-from fivestage.reporting.decisions import decisions_text
-from fivestage.reporting.model_card import card_text
+from fivestage.reporting.documents import card_text, decisions_text
 from fivestage.reporting.results import (
     DataSection,
     ModelSection,

@@ -30,13 +30,12 @@ from fivestage.data.splits import TemporalSplit, windows_at
 from fivestage.evaluation.champion_challenger import Evidence, run_gates
 from fivestage.evaluation.evaluate import answers_of, decision_day
 from fivestage.evaluation.gates import Gate
-from fivestage.evaluation.metrics import Answers, Scored, evaluate
+from fivestage.evaluation.metrics import Answers, Estimate, Scored, evaluate
 from fivestage.features.definitions import Reference
 from fivestage.features.offline import build_features
 from fivestage.features.problem import Problem
 from fivestage.features.stores import OfflineFeatureStore
 from fivestage.reporting import number_format as fmt
-from fivestage.reporting.results import Estimate
 from fivestage.training.leakage_probes import future_is_unseen, windows_do_not_overlap
 from fivestage.training.sample import training_sample
 from fivestage.training.task_trainer import baseline_savings, trainer_of

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 
 from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS
+from fivestage.reporting.documents import FOLDER as LIBRARY
 from fivestage.reporting.plot_style import LINE, MARKERS, SERIES, chart
-from fivestage.reporting.render import FOLDER as LIBRARY
 from fivestage_distributed.bubble import SCHEDULES, Bubble, measure_bubble
 from fivestage_distributed.configuration import ParallelConfig, RunConfig, TrainingConfig
 from fivestage_distributed.equality import (

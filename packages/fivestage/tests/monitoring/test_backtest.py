@@ -29,7 +29,7 @@ from fivestage.monitoring.retraining import (
     ShadowScore,
     saved_by_day,
 )
-from fivestage.reporting.sections import policies_section
+from fivestage.reporting.report import policies_section
 from tests.synthetic import boosting, changed, prepared, synthetic_problem
 
 WEEKS = 20

@@ -9,9 +9,10 @@ from itertools import pairwise
 import pytest
 from pydantic import TypeAdapter
 
+from fivestage import reporting
 from fivestage.contract.contract import Contract, MulticlassContract
 from fivestage.evaluation.gates import ConfusionMatrix, DecisionScores, Gate, Probe
-from fivestage.reporting import html_page
+from fivestage.evaluation.metrics import Estimate
 from fivestage.reporting.results import (
     AblationRow,
     CalibrationPoint,
@@ -19,7 +20,6 @@ from fivestage.reporting.results import (
     ColumnDriftRow,
     CostPoint,
     DataSection,
-    Estimate,
     ModelSection,
     MonitoringSection,
     ParityRow,
@@ -64,7 +64,7 @@ def contract() -> Contract:
 @pytest.fixture
 def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the plots of pages, which take most of the time, for tests that read only the text."""
-    monkeypatch.setattr(html_page, "plots", defaultdict(lambda: lambda *_: ""))
+    monkeypatch.setattr(reporting, "plots", defaultdict(lambda: lambda *_: ""))
 
 
 @pytest.fixture(scope="session")

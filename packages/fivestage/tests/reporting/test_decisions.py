@@ -5,8 +5,7 @@ import pytest
 
 from fivestage.contract.contract import Contract
 from fivestage.reporting import sentences
-from fivestage.reporting.decisions import decisions_text
-from fivestage.reporting.model_card import card_text
+from fivestage.reporting.documents import card_text, decisions_text
 from fivestage.reporting.results import Results
 from tests.synthetic import TASKS, synthetic_problem
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from fivestage.contract.contract import Contract
-from fivestage.reporting.html_page import page, write_page
-from fivestage.reporting.model_card import card_text
-from fivestage.reporting.results import NAN, CauseRow, Estimate, ProblemSection, Results
+from fivestage.evaluation.daily import NAN
+from fivestage.evaluation.metrics import Estimate
+from fivestage.reporting.documents import card_text
+from fivestage.reporting.documents import page_text as page
+from fivestage.reporting.results import CauseRow, ProblemSection, Results
 from fivestage.reporting.sentences import STAGES
 from fivestage.reporting.terminal_summary import summary
 from tests.reporting.conftest import for_task
@@ -212,12 +214,6 @@ def test_missing_numbers_are_a_dash(contract: Contract, results: Results) -> Non
 
 def test_the_same_results_give_the_same_page(html: str, contract: Contract, results: Results) -> None:
     assert page(contract, results) == html
-
-
-def test_the_page_is_written_whole(contract: Contract, tmp_path: Path) -> None:
-    path = write_page(contract, Results(), tmp_path / "reports" / "index.html")
-    assert path.read_text(encoding="utf-8") == page(contract, Results())
-    assert [other.name for other in path.parent.iterdir()] == ["index.html"]
 
 
 @pytest.mark.usefixtures("without_plots")

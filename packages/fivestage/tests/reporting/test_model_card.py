@@ -8,11 +8,11 @@ import pytest
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.evaluation.gates import DecisionScores
+from fivestage.evaluation.metrics import Estimate
 from fivestage.reporting import number_format as fmt
-from fivestage.reporting.decisions import decisions_text
-from fivestage.reporting.html_page import page
-from fivestage.reporting.model_card import card_text
-from fivestage.reporting.results import Estimate, Results
+from fivestage.reporting.documents import card_text, decisions_text
+from fivestage.reporting.documents import page_text as page
+from fivestage.reporting.results import Results
 from fivestage.reporting.terminal_summary import summary
 
 

@@ -13,7 +13,8 @@ from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.registry.versions import Version
-from fivestage.reporting.run_notices import evaluation_notice, period_notice
+from fivestage.reporting.periods import period_notice
+from fivestage.reporting.report import evaluation_notice
 from tests.contract.contracts import contract_of
 from tests.monitoring.test_performance import judged, week
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fivestage.evaluation.metrics import Estimate
 from fivestage.reporting import number_format as fmt
-from fivestage.reporting.results import Estimate
 
 NAN = float("nan")
 

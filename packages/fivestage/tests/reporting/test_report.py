@@ -1,7 +1,8 @@
 """From what the stages return to page, card and decisions, for each task."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,25 @@ from fivestage.training.selection import Selection, select
 from fivestage.training.version_evaluation import VersionEvaluation
 from tests.synthetic import TASKS, Prepared, packaged, prepared, synthetic_problem
 
-VERSION = Version("synthetic", "7", "d" * 64, "run", 0, "commit")
 GATE = Gate("calibrated", passed=True, value=0.01, limit=0.06, sentence="calibration error 0.010")
 VERDICT = GateVerdict((GATE,))
+
+
+@dataclass(frozen=True)
+class Trained(Version):
+    """A version whose run holds a selection, and that its gates passed."""
+
+    chosen: Selection | None = None
+
+    def selection(self) -> Selection:
+        assert self.chosen is not None
+        return self.chosen
+
+    def load_record(self, kind: type[Any]) -> Any:
+        assert kind is GateVerdict
+        return VERDICT
+
+
 PROBES = (Probe("future is unseen", passed=True, sentence="nothing moved"),)
 
 
@@ -45,7 +62,8 @@ def test_what_the_stages_return_is_on_page_and_card(task: str, report: Report) -
     assert found.ablation[-1][1] == found.evaluation.scored
     ingested = IngestReport("digest", {"orders": len(made.rows)}, {}, {})
     one.save_data(made.rows, made.event_tables, ingested, made.windows, PROBES)
-    card = one.save_evaluation(VERSION, artifact, selection, VERDICT, found)
+    version = Trained("synthetic", "7", "d" * 64, "run", 0, "commit", chosen=selection)
+    card = one.save_evaluation(version, artifact, found)
     summary = one.write({"data": 61.0, "model": 62.0})
     page = one.page.read_text(encoding="utf-8")
     assert f"{len(made.rows):,} rows were kept" in page
@@ -55,8 +73,8 @@ def test_what_the_stages_return_is_on_page_and_card(task: str, report: Report) -
     assert "calibration error 0.010" in card
     assert "1 min 02 s" in summary
     assert "2 min 03 s" in page
-    assert one.documents(VERSION, artifact, selection, VERDICT)["model_card.md"] == card
-    other = one.documents(replace(VERSION, version="8", digest="e" * 64), artifact, selection, VERDICT)
+    assert one.documents(version, artifact)["model_card.md"] == card
+    other = one.documents(replace(version, version="8", digest="e" * 64), artifact)
     assert "its test window is still empty" in other["model_card.md"]
 
 

@@ -5,16 +5,8 @@ import numpy as np
 import pytest
 
 from fivestage.common.errors import UserError
-from fivestage.reporting.results import (
-    Estimate,
-    ModelSection,
-    Results,
-    RunSection,
-    Section,
-    estimates,
-    load,
-    save,
-)
+from fivestage.evaluation.metrics import Estimate, Scored
+from fivestage.reporting.results import ModelSection, Results, RunSection, Section, load, save
 
 
 def _sections(results: Results) -> list[Section]:
@@ -80,6 +72,6 @@ def test_a_failed_write_leaves_the_file_before_it(tmp_path: Path, monkeypatch: p
 
 
 def test_a_score_without_interval_has_none() -> None:
-    both = estimates({"roc_auc": 0.7, "rows": 10}, {"roc_auc": (0.6, 0.8)})
+    both = Scored({"roc_auc": 0.7, "rows": 10}, {"roc_auc": (0.6, 0.8)}).estimates()
     assert both["roc_auc"] == Estimate(0.7, 0.6, 0.8)
     assert np.isnan([both["rows"].low, both["rows"].high]).all()

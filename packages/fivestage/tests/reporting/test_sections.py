@@ -5,7 +5,7 @@ import pytest
 
 from fivestage.contract.contract import Contract, MulticlassContract, epoch
 from fivestage.contract.contract import day as date_of
-from fivestage.reporting.sections import weekly_label
+from fivestage.reporting.report import weekly_label
 from tests.contract.contracts import contract_of
 
 START = epoch(date_of("2013-10-01"))

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from fivestage.common.files import write_text
 from fivestage.reporting import number_format as fmt
+from fivestage.reporting.documents import FOLDER as LIBRARY
 from fivestage.reporting.plot_style import AMBER, BLUE, GREEN, LINE, QUIET, RED, chart
-from fivestage.reporting.render import FOLDER as LIBRARY
 from fivestage_distributed.plan.catalog import Model
 from fivestage_distributed.plan.published import Comparison, compare, quantile_of_error
 from fivestage_distributed.plan.roofline import Layout, Memory, StepTime, memory

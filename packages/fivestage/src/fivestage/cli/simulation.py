@@ -29,6 +29,7 @@ from fivestage.deployment.service_client import Deployment, require_free_port, u
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.registry.versions import Version
 from fivestage.reporting.number_format import plural
+from fivestage.reporting.periods import period_row
 from fivestage.reporting.results import (
     MonitoringSection,
     ParityRow,
@@ -39,7 +40,6 @@ from fivestage.reporting.results import (
     forget,
     save,
 )
-from fivestage.reporting.sections import period_row
 from fivestage.serving.service_settings import Settings
 
 if TYPE_CHECKING:  # Evidently takes seconds to import

@@ -1,5 +1,6 @@
 """Metrics of forecasts against labels, statistical and monetary, with bootstrap intervals over days."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from fivestage.contract.tasks import Costs, RegressionCosts
 from fivestage.evaluation.classification_metrics import ClassificationDailySample
 from fivestage.evaluation.daily import (
     DECISIONS,
+    NAN,
     Column,
     DailySample,
     Floats,
@@ -39,11 +41,25 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A number with its interval."""
+
+    value: float
+    low: float = NAN  # the interval's lower end; NaN where there is none
+    high: float = NAN  # its upper end, likewise
+
+
+@dataclass(frozen=True)
 class Scored:
     """The metrics of a set of rows, and the interval of each."""
 
     scores: dict[str, float]
     intervals: dict[str, Interval]
+
+    def estimates(self, names: Sequence[str] | None = None) -> dict[str, Estimate]:
+        """Return the metrics, or some of them, each with its interval if it has one."""
+        scores, intervals = self.scores, self.intervals
+        return {name: Estimate(scores[name], *intervals.get(name, ())) for name in names or scores}
 
 
 def sample_of(

@@ -3,7 +3,7 @@
 import math
 from datetime import date
 
-from fivestage.reporting.results import Estimate
+from fivestage.evaluation.metrics import Estimate
 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"

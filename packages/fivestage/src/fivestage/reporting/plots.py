@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from fivestage.contract.contract import Contract
+from fivestage.evaluation.metrics import Estimate
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting import task_display
 from fivestage.reporting.plot_style import AMBER, BLUE, GREEN, INK, MARKERS, PAPER, QUIET, RED, SERIES, chart
@@ -23,7 +24,6 @@ from fivestage.reporting.results import (
     CalibrationPoint,
     CauseRow,
     DataSection,
-    Estimate,
     ModelSection,
     MonitoringSection,
     PeriodRow,

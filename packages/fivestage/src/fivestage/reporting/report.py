@@ -1,39 +1,56 @@
 """Report of a project's runs: the results of each stage as HTML page, model card and terminal summary."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from fivestage.artifact.artifact import Artifact
+from fivestage.common.clock import DAY
 from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS, RESULTS
+from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, day_of
 from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.data.splits import TemporalSplit
 from fivestage.evaluation.gates import GateVerdict, Probe
+from fivestage.evaluation.metrics import Estimate
+from fivestage.features.offline import names_by_set
 from fivestage.features.problem import Problem
 from fivestage.monitoring.backtest import Comparison
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.registry.versions import Version
-from fivestage.reporting import sections, sentences, task_display
-from fivestage.reporting.decisions import decisions_text
-from fivestage.reporting.model_card import card_text
+from fivestage.reporting import sentences, task_display
+from fivestage.reporting.documents import card_text, decisions_text, page_text, render
+from fivestage.reporting.notices import Notice
+from fivestage.reporting.periods import period_lines, period_notice
 from fivestage.reporting.results import (
+    AblationRow,
+    CalibrationPoint,
+    CostPoint,
+    DataSection,
+    ModelSection,
+    PoliciesSection,
+    PolicyRow,
     ProblemSection,
     ReportLink,
+    Results,
     RunSection,
+    WeeklyLabel,
+    WindowRow,
     load,
     save,
+    slices_of,
 )
-from fivestage.reporting.run_notices import evaluation_notice, period_lines, period_notice
-from fivestage.training.selection import Selection
+from fivestage.reporting.terminal_summary import summary
 from fivestage.training.version_evaluation import VersionEvaluation
 
 if TYPE_CHECKING:  # Evidently takes seconds to import
     from fivestage.monitoring.period import MonitoredPeriod
+
+WEEK = 7 * DAY
 
 
 @dataclass(frozen=True)
@@ -67,34 +84,91 @@ class Report:
             windows: The temporal split of `rows`.
             probes: Results of the leakage probes.
         """
+        first, last = (int(rows["decision_at"].iloc[place]) for place in (0, -1))
+        holdout, as_of = day_of(windows.holdout_start), day_of(windows.as_of)
+        folds = [
+            WindowRow("fold", day_of(fold.start), day_of(fold.end), len(fold.valid)) for fold in windows.folds
+        ]
+        section = DataSection(
+            raw_rows=ingested.raw_rows,
+            rows=len(rows),
+            quarantined=ingested.quarantined,
+            events={kind: len(frame) for kind, frame in event_tables.events.items()},
+            windows=(
+                WindowRow("train", day_of(first), holdout, len(windows.train)),
+                *folds,
+                WindowRow("holdout", holdout, as_of, len(windows.holdout)),
+                WindowRow("test", as_of, day_of(last + DAY), len(windows.after)),
+            ),
+            label_rate=weekly_label(rows, self.problem.contract),
+            probes=tuple(probes),
+            features=names_by_set(self.problem.features, rows, event_tables.reference),
+            cleaning={
+                name: int(value) for name, value in ingested.quality.items() if value and value % 1 == 0
+            },
+        )
         save(ProblemSection(self.problem.contract.digest), self.results)
-        section = sections.data_section(self.problem, rows, event_tables, ingested, windows, probes)
         save(section, self.results)
 
-    def save_evaluation(
-        self,
-        version: Version,
-        artifact: Artifact,
-        selection: Selection,
-        verdict: GateVerdict,
-        found: VersionEvaluation,
-    ) -> str:
+    def save_evaluation(self, version: Version, artifact: Artifact, found: VersionEvaluation) -> str:
         """Save the results of stage 3: a version, its gates and its scores on the test window.
 
         Args:
-            version: The registered version.
+            version: The registered version, whose run holds its selection and the results of its gates.
             artifact: The version's artifact.
-            selection: Results of baselines and candidates on the validation folds.
-            verdict: Results of the promotion gates.
             found: Evaluation of the version on the test window.
 
         Returns:
             The version's model card, in Markdown.
         """
-        contract = self.problem.contract
-        trained = sections.model_section(contract, version, artifact, selection.leaderboard, verdict)
-        save(sections.evaluated(trained, contract, found), self.results)
+        contract, evaluation = self.problem.contract, found.evaluation
+        shown = task_display.shown_of(contract)
+        section = replace(
+            self._trained(version, artifact),
+            test=evaluation.scored.estimates(),
+            ablation=tuple(
+                AblationRow(sets, scored.estimates(shown.sets)) for sets, scored in found.ablation
+            ),
+            slices=slices_of(evaluation.slices, shown.slices),
+            calibration=tuple(CalibrationPoint(*point) for point in evaluation.calibration),
+            cost_curve=tuple(CostPoint(*point) for point in evaluation.cost_curve),
+            importance=found.importance,
+        )
+        save(section, self.results)
         return card_text(contract, load(self.results))
+
+    def documents(self, version: Version, artifact: Artifact) -> dict[str, str]:
+        """Return the documents of a version, with its evaluation if it was the last one evaluated.
+
+        Args:
+            version: The registered version, whose run holds its selection and the results of its gates.
+            artifact: The version's artifact.
+
+        Returns:
+            Model card and decision record in Markdown, by file name.
+        """
+        contract, results = self.problem.contract, load(self.results)
+        if results.model is None or results.model.digest != version.digest:
+            results = replace(results, model=self._trained(version, artifact))
+        return {
+            "model_card.md": card_text(contract, results),
+            "decisions.md": decisions_text(contract, results),
+        }
+
+    def _trained(self, version: Version, artifact: Artifact) -> ModelSection:
+        """Return the results of a version before its evaluation on the test window."""
+        contract, verdict = self.problem.contract, version.load_record(GateVerdict)
+        return ModelSection(
+            version=version.version,
+            digest=version.digest,
+            promoted=verdict.passed,
+            candidates=version.selection().leaderboard,
+            test={},
+            threshold=contract.costs.threshold if isinstance(contract, BinaryContract) else 0.0,
+            gates=verdict.gates,
+            confusion=verdict.confusion,
+            lineage=asdict(artifact.lineage) | {"commit": version.commit, "mlflow run": version.run_id},
+        )
 
     def save_policies(self, comparison: Comparison) -> str:
         """Save a backtest of retraining policies.
@@ -105,7 +179,7 @@ class Report:
         Returns:
             A sentence that states the result.
         """
-        section = sections.policies_section(comparison)
+        section = policies_section(comparison)
         save(section, self.results)
         return sentences.policies(self.problem.contract, section)
 
@@ -141,29 +215,6 @@ class Report:
         path = evaluation_notice(self.problem.contract, result).write(self.notices / "retraining.md")
         return f"{result.text}\n{path} has the summary."
 
-    def documents(
-        self, version: Version, artifact: Artifact, selection: Selection, verdict: GateVerdict
-    ) -> dict[str, str]:
-        """Return the documents of a version, with its evaluation if it was the last one evaluated.
-
-        Args:
-            version: The registered version.
-            artifact: The version's artifact.
-            selection: Results of baselines and candidates on the validation folds.
-            verdict: Results of the promotion gates.
-
-        Returns:
-            Model card and decision record in Markdown, by file name.
-        """
-        contract, results = self.problem.contract, load(self.results)
-        if results.model is None or results.model.digest != version.digest:
-            trained = sections.model_section(contract, version, artifact, selection.leaderboard, verdict)
-            results = replace(results, model=trained)
-        return {
-            "model_card.md": card_text(contract, results),
-            "decisions.md": decisions_text(contract, results),
-        }
-
     def write(self, seconds: dict[str, float] | None = None, *, cached: bool = False) -> str:
         """Write the page, and the model card if there is a model.
 
@@ -174,9 +225,6 @@ class Report:
         Returns:
             The summary by stage, for the terminal.
         """
-        from fivestage.reporting.html_page import write_page
-        from fivestage.reporting.terminal_summary import summary
-
         before, card = load(self.results), self.page.with_name("model_card.md")
         if seconds is None:
             seconds, cached = (before.run.seconds, before.run.cached) if before.run else ({}, False)
@@ -187,9 +235,55 @@ class Report:
             ReportLink("Evidently: the checks of each period", command='make ui ARGS="--which evidently"'),
             *([ReportLink("The service", command="make serve")] if before.serving else []),
         )
-        save(RunSection(seconds, links, cached), self.results)
-        contract, results = self.problem.contract, load(self.results)
+        run = RunSection(seconds, links, cached)
+        save(run, self.results)
+        contract, results = self.problem.contract, replace(before, run=run)
         if results.model:
             write_text(card, card_text(contract, results))
-        write_page(contract, results, self.page)
+        write_text(self.page, page_text(contract, results))
         return summary(contract, results, self.page)
+
+
+def weekly_label(rows: pd.DataFrame, contract: Contract) -> tuple[WeeklyLabel, ...]:
+    """Return the label's mean by week from the first decision on, and each class's share if multiclass."""
+    decided_at, label = rows["decision_at"], rows[contract.label.name]
+    first = int(decided_at.iloc[0])
+    week = (decided_at - first) // WEEK
+    shares: dict[Any, Any] = {}
+    if isinstance(contract, MulticlassContract):
+        names = label.map(dict(enumerate(contract.label.classes)))
+        shares = pd.crosstab(week, names, normalize="index").to_dict(orient="index")
+    return tuple(
+        WeeklyLabel(day_of(first + int(at) * WEEK), float(mean), int(size), shares.get(at, {}))
+        for at, mean, size in label.groupby(week).agg(["mean", "size"]).itertuples()
+    )
+
+
+def policies_section(comparison: Comparison) -> PoliciesSection:
+    """Return the results of a backtest of retraining policies."""
+    rows = tuple(
+        PolicyRow(
+            one.policy,
+            one.trainings,
+            one.promoted,
+            one.decisions_cost,
+            one.training_cost,
+            Estimate(one.saved.mean, one.saved.low, one.saved.high),
+            one.by_day,
+        )
+        for one in comparison.policies
+    )
+    return PoliciesSection(day_of(comparison.start), day_of(comparison.end), comparison.decisions, rows)
+
+
+def evaluation_notice(contract: Contract, result: TrainingResult) -> Notice:
+    """Create a notice about a champion/challenger evaluation; it needs attention if a gate failed."""
+    waits = result.passed and not result.promoted
+    flags = {"passed": result.passed, "promoted": result.promoted, "waits": waits}
+    return Notice(
+        "retraining",
+        f"{contract.title} Version {result.version.version}",
+        not result.passed,
+        render("evaluation_notice.md.j2", contract, Results(), result=result, gates=result.gates),
+        {"version": result.version.version} | {name: str(flag).lower() for name, flag in flags.items()},
+    )

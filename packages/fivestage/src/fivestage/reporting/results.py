@@ -1,19 +1,20 @@
 """Typed records of each stage's results, saved as one JSON file per stage under var/results."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
+from fivestage.evaluation.daily import NAN
 from fivestage.evaluation.gates import ConfusionMatrix, Gate, Probe
+from fivestage.evaluation.metrics import Estimate, Scored
 from fivestage.training.leaderboard import LeaderboardRow
 
-NAN = float("nan")
 S = TypeVar("S", bound="Section")
 
 
@@ -21,15 +22,6 @@ class Section:
     """Base class of a stage's results, saved as JSON: `DataSection` in data.json, and so on."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its interval."""
-
-    value: float
-    low: float = NAN  # the interval's lower end; NaN where there is none
-    high: float = NAN  # its upper end, likewise
 
 
 @dataclass(frozen=True)
@@ -296,11 +288,15 @@ class Results:
     policies: PoliciesSection | None = None
 
 
-def estimates(
-    scores: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
-) -> dict[str, Estimate]:
-    """Combine metrics with their intervals."""
-    return {name: Estimate(value, *intervals.get(name, ())) for name, value in scores.items()}
+def slices_of(
+    scored: Mapping[str, Mapping[str, Scored]], names: Sequence[str] | None = None
+) -> tuple[Slice, ...]:
+    """Return the slices of a window with all their metrics, or some of them."""
+    return tuple(
+        Slice(column, value, int(one.scores["rows"]), one.estimates(names))
+        for column, values in scored.items()
+        for value, one in values.items()
+    )
 
 
 def save(section: Section, folder: Path) -> Path:
@@ -322,15 +318,9 @@ def save(section: Section, folder: Path) -> Path:
 
 def load(folder: Path) -> Results:
     """Read the results that the stages have saved so far."""
-    return Results(
-        problem=_read(ProblemSection, folder),
-        data=_read(DataSection, folder),
-        model=_read(ModelSection, folder),
-        serving=_read(ServingSection, folder),
-        monitoring=_read(MonitoringSection, folder),
-        run=_read(RunSection, folder),
-        policies=_read(PoliciesSection, folder),
-    )
+    kinds: dict[str, Any] = {kind.__name__: kind for kind in Section.__subclasses__()}
+    names = [one.name for one in fields(Results)]
+    return Results(**{name: _read(kinds[f"{name.capitalize()}Section"], folder) for name in names})
 
 
 def forget(section: type[Section], folder: Path) -> None:

@@ -8,8 +8,10 @@ import numpy as np
 
 from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, RegressionContract
 from fivestage.contract.cost_model import cost_model_of
+from fivestage.evaluation.daily import NAN
+from fivestage.evaluation.metrics import Estimate
 from fivestage.reporting import number_format as fmt
-from fivestage.reporting.results import NAN, DataSection, Estimate, ModelSection
+from fivestage.reporting.results import DataSection, ModelSection
 
 PER = 1000  # decisions
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # header and rows; the first column holds names

@@ -4,16 +4,10 @@ from pathlib import Path
 from textwrap import wrap
 
 from fivestage.contract.contract import Contract
+from fivestage.evaluation.metrics import Estimate
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting import sentences, task_display
-from fivestage.reporting.results import (
-    DataSection,
-    Estimate,
-    ModelSection,
-    MonitoringSection,
-    Results,
-    ServingSection,
-)
+from fivestage.reporting.results import DataSection, ModelSection, MonitoringSection, Results, ServingSection
 from fivestage.reporting.sentences import STAGES
 
 WIDTH = 100

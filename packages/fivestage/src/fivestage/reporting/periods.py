@@ -1,0 +1,91 @@
+"""Reports of monitored periods: a row of the page, a notice, and lines for the terminal."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fivestage.common.clock import DAY
+from fivestage.contract.contract import Contract, day_of
+from fivestage.monitoring.retraining import RetrainingDecision
+from fivestage.reporting.documents import render
+from fivestage.reporting.notices import Notice
+from fivestage.reporting.results import CauseRow, ColumnDriftRow, PeriodRow, Results, slices_of
+from fivestage.reporting.sentences import advice
+
+if TYPE_CHECKING:  # Evidently takes seconds to import
+    from fivestage.monitoring.causes import Cause
+    from fivestage.monitoring.period import MonitoredPeriod
+
+
+def period_row(monitored: "MonitoredPeriod", verdict: RetrainingDecision, drift_report: Path) -> PeriodRow:
+    """Return a monitored period's results for the page.
+
+    Args:
+        monitored: The period.
+        verdict: The policy's decision after it.
+        drift_report: Path of its drift report, relative to the page.
+
+    Returns:
+        The row; a column's drift score is its exceedance ratio, with a limit of one.
+    """
+    performance = monitored.performance
+    scored, expected = performance.scored, performance.expected
+    return PeriodRow(
+        start=day_of(monitored.start),
+        end=day_of(monitored.end),
+        version=", ".join(monitored.versions),
+        rows=performance.rows,
+        label_share=performance.label_share,
+        metrics=scored.estimates() if scored else {},
+        drift=tuple(
+            ColumnDriftRow(
+                one.column,
+                one.exceedance,
+                1.0,
+                f"{one.column}: {one.sentence if one.drifted else 'as in the reference'}",
+            )
+            for one in monitored.drift
+        ),
+        bad=performance.bad,
+        judged=performance.conclusive,
+        verdict=f"{performance.sentence}. {advice(verdict)}: {verdict.reason}",
+        estimated_cost=expected.scores["cost_per_1000"],
+        drift_report=str(drift_report),
+        causes=tuple(_cause_row(cause) for cause in monitored.causes),
+        estimated=expected.estimates(),
+        slices=slices_of(monitored.slices),
+    )
+
+
+def _cause_row(cause: "Cause") -> CauseRow:
+    series = cause.series
+    if series is None:
+        return CauseRow(cause.kind, cause.subject, cause.sentence)
+    days = {name: getattr(series, name) for name in ("usual", "now", "low", "high")}
+    first = day_of(series.first * DAY)
+    return CauseRow(cause.kind, cause.subject, cause.sentence, series.what, first, **days)
+
+
+def period_notice(
+    contract: Contract, monitored: "Sequence[tuple[MonitoredPeriod, RetrainingDecision]]"
+) -> Notice:
+    """Create a notice about monitored periods; the latest decides whether it needs attention."""
+    (latest, verdict), *_ = newest = list(reversed(monitored))
+    acts = verdict.retrain or bool(verdict.promote)
+    serious = any(cause.kind != "input shift" for cause in latest.causes)  # seasonal input drift is normal
+    return Notice(
+        "monitoring",
+        f"{contract.title} Monitoring",
+        serious or latest.performance.bad or acts,
+        render("period_notice.md.j2", contract, Results(), periods=newest),
+        {"act": str(acts).lower(), "as_of": str(day_of(latest.end))},
+    )
+
+
+def period_lines(monitored: "MonitoredPeriod", verdict: RetrainingDecision, page: Path) -> Iterator[str]:
+    """Describe a period for the terminal: performance, findings and advice."""
+    performance = monitored.performance
+    yield f"From {day_of(monitored.start)} to {day_of(monitored.end)}: {performance.sentence}."
+    yield from (f"  {cause.kind}: {cause.sentence}" for cause in monitored.causes)
+    action = 'make retrain ARGS="--if-asked"' if verdict.retrain or verdict.promote else "keep the model"
+    yield f"{action}: {verdict.reason}.{f' The drift report is {page}.' if performance.rows else ''}"
