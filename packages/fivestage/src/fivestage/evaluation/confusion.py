@@ -11,16 +11,7 @@ from fivestage.evaluation.gates import ConfusionMatrix, DecisionScores
 
 
 def confusion_of(label: Any, decision: Any, contract: Contract) -> ConfusionMatrix | None:
-    """Compare decisions with outcomes.
-
-    Args:
-        label: one outcome per row: 0 or 1, or the index of the class.
-        decision: one decision per row, in the same order: whether to act, or the index of the action.
-        contract: names outcomes and decisions; its costs say which decision is right for an outcome.
-
-    Returns:
-        The matrix; None for regression, whose decisions are numbers.
-    """
+    """Count decisions by outcome and score them; the costs say which decision is right for an outcome."""
     match contract:
         case BinaryContract():
             name = contract.label.name.replace("_", " ")

@@ -73,22 +73,7 @@ def answers_by_forecast(artifact: Artifact, forecast: Floats) -> Answers:
 def evaluate_window(
     artifact: Artifact, rows: pd.DataFrame, forecast: Floats, contract: Contract
 ) -> Evaluation:
-    """Compute metrics, slices and curves of an artifact's forecasts for rows with known labels.
-
-    Intervals are percentiles over resampled days, widened for few days (Hesterberg 2015).
-
-    Args:
-        artifact: the artifact that made the forecasts; it also makes the decisions.
-        rows: rows of the window, with labels, `decision_at` (epoch seconds) and the contract's slices.
-        forecast: calibrated forecasts of these rows, as returned by `artifact_forecast`.
-        contract: defines the task, the costs, the slices and the minimum number of rows per slice.
-
-    Returns:
-        Metrics with 95% intervals, overall and by slice and UTC month; costs are per 1,000 decisions.
-
-    Raises:
-        ValueError: if there are no rows, or labels or forecasts that cannot be scored.
-    """
+    """Compute metrics, slices and curves of an artifact's forecasts and decisions for rows with labels."""
     label, day, costs = labels_of(rows, contract), decision_day(rows), contract.costs
     decision = artifact.decide(forecast)
     slices = slices_of(rows, forecast, decision, contract)
@@ -139,19 +124,7 @@ def reliability(label: Floats, prediction: Floats) -> list[tuple[float, float, i
 
 
 def importance(artifact: Artifact, features: pd.DataFrame, label: Any, seed: int = 0) -> dict[str, float]:
-    """Compute permutation importance: the increase of the loss when a feature is shuffled (Breiman 2001).
-
-    The loss is the log-loss for probabilities, and the root mean squared error for regression.
-
-    Args:
-        artifact: the artifact to be explained.
-        features: rows x features, by name, text as text; at most 5,000 of the rows are drawn.
-        label: one number per row, as returned by `labels_of`.
-        seed: for the draw of rows and the shuffles.
-
-    Returns:
-        The increase of the loss by feature: in nats for probabilities, in the label's unit for regression.
-    """
+    """Compute permutation importance: the increase of the loss when a feature is shuffled (Breiman 2001)."""
     generator = np.random.default_rng(seed)
     drawn = generator.choice(len(features), min(IMPORTANCE_ROWS, len(features)), replace=False)
     encoded, truth = _encoded(artifact, features.iloc[drawn]), label[drawn]
@@ -166,14 +139,7 @@ def importance(artifact: Artifact, features: pd.DataFrame, label: Any, seed: int
 
 
 def decision_day(rows: pd.DataFrame) -> Ints:
-    """Return the UTC day of each decision.
-
-    Args:
-        rows: rows with `decision_at`, epoch seconds.
-
-    Returns:
-        One number per row, int64: days since 1970-01-01.
-    """
+    """Return the UTC day of each decision, as the number of days since 1970-01-01."""
     return (rows["decision_at"] // DAY).to_numpy(dtype=np.int64)
 
 

@@ -26,17 +26,7 @@ class Notice:
     facts: dict[str, str] = field(default_factory=dict)  # outputs for the workflow's next steps, by name
 
     def write(self, path: Path) -> Path:
-        """Write the notice to a file atomically.
-
-        Args:
-            path: the file; its folder is created if necessary.
-
-        Returns:
-            The path.
-
-        Raises:
-            UserError: If the file cannot be written.
-        """
+        """Write the notice to a file atomically, and return the path."""
         head = asdict(self)
         body = head.pop("body").strip()
         text = f"{FENCE}{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}{FENCE}\n{body}\n"
@@ -44,17 +34,7 @@ class Notice:
 
 
 def read_notice(path: Path) -> Notice:
-    """Read a notice from a file.
-
-    Args:
-        path: a file that `Notice.write` has written.
-
-    Returns:
-        The notice.
-
-    Raises:
-        UserError: If the file does not exist or is not a notice.
-    """
+    """Read a notice that `Notice.write` has written."""
     try:
         _, head, body = path.read_text(encoding="utf-8").split(FENCE, maxsplit=2)
         return TypeAdapter(Notice).validate_python(yaml.safe_load(head) | {"body": body.strip()})

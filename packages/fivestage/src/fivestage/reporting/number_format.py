@@ -122,16 +122,7 @@ def capital(text: str) -> str:
 
 
 def plural(number: int, singular: str, many: str = "") -> str:
-    """Format a count with its noun.
-
-    Args:
-        number: The count.
-        singular: The noun in the singular.
-        many: The noun in the plural; by default the singular with an s.
-
-    Returns:
-        Text such as "1 row" or "2 rows".
-    """
+    """Format a count with its noun, such as "1 row" or "2 rows"; by default the plural adds an s."""
     return f"{number:,} {singular if number == 1 else many or singular + 's'}"
 
 

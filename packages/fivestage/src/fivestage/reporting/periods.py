@@ -18,16 +18,7 @@ if TYPE_CHECKING:  # Evidently takes seconds to import
 
 
 def period_row(monitored: "MonitoredPeriod", verdict: RetrainingDecision, drift_report: Path) -> PeriodRow:
-    """Return a monitored period's results for the page.
-
-    Args:
-        monitored: The period.
-        verdict: The policy's decision after it.
-        drift_report: Path of its drift report, relative to the page.
-
-    Returns:
-        The row; a column's drift score is its exceedance ratio, with a limit of one.
-    """
+    """Return a monitored period's results for the page, which links its drift report by a relative path."""
     performance = monitored.performance
     scored, expected = performance.scored, performance.expected
     return PeriodRow(

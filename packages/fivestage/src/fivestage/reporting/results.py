@@ -300,18 +300,7 @@ def slices_of(
 
 
 def save(section: Section, folder: Path) -> Path:
-    """Write a stage's results atomically.
-
-    Args:
-        section: The results.
-        folder: The folder, created if necessary.
-
-    Returns:
-        The file.
-
-    Raises:
-        UserError: If the folder cannot be written.
-    """
+    """Write a stage's results to a file in the folder atomically, and return the file."""
     content = TypeAdapter(type(section)).dump_json(section, indent=2)
     return write_whole(_path(type(section), folder), lambda scratch: scratch.write_bytes(content))
 
@@ -324,12 +313,7 @@ def load(folder: Path) -> Results:
 
 
 def forget(section: type[Section], folder: Path) -> None:
-    """Delete the results that a stage saved in an earlier run.
-
-    Args:
-        section: The class of the stage's results.
-        folder: The folder passed to `save`.
-    """
+    """Delete the results that a stage saved in an earlier run."""
     _path(section, folder).unlink(missing_ok=True)
 
 

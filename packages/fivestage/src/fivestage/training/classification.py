@@ -1,6 +1,6 @@
 """Training of classifiers: probabilities of one outcome, or of several classes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,6 @@ from sklearn.linear_model import LogisticRegression
 from fivestage.artifact.calibration import AnyCalibration, Calibration, MulticlassCalibration
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import BaselineName, BinaryContract, MulticlassContract
-from fivestage.data.splits import Fold
-from fivestage.evaluation.metrics import scores
 from fivestage.evaluation.task_evaluation import loss
 from fivestage.training.baselines import BASELINES
 from fivestage.training.estimators import Estimator, Features, fit_classifier, scores_of_classes
@@ -27,7 +25,7 @@ class BinaryTrainer:
     classifier = True
 
     def __init__(self, contract: BinaryContract | MulticlassContract) -> None:
-        self.contract, self.costs = contract, contract.costs
+        self.contract = contract
         self.classes = len(contract.label.classes) if isinstance(contract, MulticlassContract) else 0
 
     def fit(self, features: Features, label: Ints, estimator: Estimator) -> list[Estimator]:
@@ -38,23 +36,10 @@ class BinaryTrainer:
         """Return the estimators' raw scores, before any conversion: one per row, or rows x outputs."""
         return scores_of_classes(models[0], features)
 
-    def complete(
-        self,
-        sample: TrainingSample,  # noqa: ARG002 (regression fits further models to it)
-        folds: Sequence[Fold],  # noqa: ARG002
-        estimator: Estimator,  # noqa: ARG002
-        margins: Sequence[Floats],
-    ) -> Sequence[Floats]:
-        """Return all raw scores of each fold's validation rows, given those used to choose the settings."""
-        return margins
-
-    def leaderboard_scores(self, label: Ints, margins: Floats) -> dict[str, float]:
-        """Return the metrics of uncalibrated raw scores that the leaderboard shows."""
-        return scores(label, self.uncalibrated.forecast(margins), self.costs)
-
-    def stage_loss(self, label: Ints, margins: Floats) -> float:
-        """Return the loss by which settings and candidates are chosen."""
-        return loss(self.contract, label, self.uncalibrated.forecast(margins))
+    def staged_margins(self, models: Sequence[Estimator], features: Features) -> Iterator[Floats]:
+        """Yield the raw scores after each boosting stage of models that have `count_setting`."""
+        for stage in models[0].staged_decision_function(features):
+            yield stage.ravel() if stage.ndim > 1 and stage.shape[1] == 1 else stage
 
     def calibrate(self, margins: Floats, label: Any) -> AnyCalibration:
         """Fit a temperature scaling (Guo et al. 2017) to raw scores of rows that the model has not seen.

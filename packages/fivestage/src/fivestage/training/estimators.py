@@ -4,7 +4,7 @@ Raw scores are a classifier's decision function or, if it has none, the log-odds
 regressor they are the predictions.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -93,15 +93,6 @@ def takes_any_columns(estimator: Estimator) -> bool:
     return settings["categorical_features"] in (None, "from_dtype") and not (
         settings["monotonic_cst"] or settings["interaction_cst"]
     )
-
-
-def staged_scores(model: Estimator, features: Features, *, classifier: bool) -> Iterator[Floats]:
-    """Yield the raw scores after each boosting stage of a model that has `count_setting`."""
-    if not classifier:
-        yield from model.staged_predict(features)
-        return
-    for scores in model.staged_decision_function(features):
-        yield scores.ravel() if scores.ndim > 1 and scores.shape[1] == 1 else scores
 
 
 def with_settings(estimator: Estimator, settings: Mapping[str, Any]) -> Estimator:

@@ -1,25 +1,19 @@
 """Training of regressions: the mean, and quantiles for the interval and the decision."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import root_mean_squared_error
 
 from fivestage.artifact.calibration import AnyCalibration, RegressionCalibration
 from fivestage.artifact.scorer import REGRESSION_SCORES
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import BaselineName, RegressionContract
-from fivestage.contract.cost_model import DECISION, HIGH, LOW, VALUE, cost_model_of
-from fivestage.data.splits import Fold
-from fivestage.evaluation.metrics import scores
+from fivestage.contract.cost_model import DECISION, HIGH, LOW, cost_model_of
 from fivestage.training.baselines import BASELINES
 from fivestage.training.estimators import Estimator, Features, fit_regressor, quantile_of
 from fivestage.training.sample import TrainingSample
-from fivestage.training.side_by_side import side_by_side
-
-VALUE_METRICS = ("mae", "rmse", "r2", "bias", "rows")  # metrics that need no interval and no decision
 
 
 class RegressionTrainer:
@@ -40,39 +34,10 @@ class RegressionTrainer:
         return [fit_regressor(one, features, label) for one in estimators]
 
     def margins(self, models: Sequence[Estimator], features: Features) -> Floats:
-        """Return the raw scores; the mean stands in for missing quantiles, and calibration adds offsets."""
-        outputs = [np.asarray(model.predict(features), dtype=np.float64).ravel() for model in models]
-        return np.column_stack(outputs if len(outputs) > 1 else outputs * REGRESSION_SCORES)
+        return _raw_scores(model.predict(features) for model in models)
 
-    def complete(
-        self, sample: TrainingSample, folds: Sequence[Fold], estimator: Estimator, margins: Sequence[Floats]
-    ) -> Sequence[Floats]:
-        """Add the quantiles to the means, by which the settings were chosen."""
-        quantiles = [quantile_of(estimator, level) for level in self.levels]
-        if any(one is None for one in quantiles):
-            return [np.column_stack([mean] * REGRESSION_SCORES) for mean in margins]
-
-        def predict(work: tuple[Fold, Estimator]) -> Floats:
-            fold, quantile = work
-            model = fit_regressor(quantile, sample.frame(fold.train), sample.label[fold.train])
-            return np.asarray(model.predict(sample.frame(fold.valid)), dtype=np.float64)
-
-        predictions = side_by_side(predict, [(fold, one) for fold in folds for one in quantiles])
-        per_fold = len(quantiles)
-        return [
-            np.column_stack([mean, *predictions[number * per_fold : (number + 1) * per_fold]])
-            for number, mean in enumerate(margins)
-        ]
-
-    def leaderboard_scores(self, label: Floats, margins: Floats) -> dict[str, float]:
-        if margins.ndim > 1:
-            return scores(label, self.uncalibrated.forecast(margins), self.costs)
-        metrics = scores(label, np.column_stack([margins] * REGRESSION_SCORES), self.costs)
-        return {name: metrics[name] for name in VALUE_METRICS}
-
-    def stage_loss(self, label: Floats, margins: Floats) -> float:
-        value = margins[:, VALUE] if margins.ndim > 1 else margins
-        return float(root_mean_squared_error(label, value))
+    def staged_margins(self, models: Sequence[Estimator], features: Features) -> Iterator[Floats]:
+        return map(_raw_scores, zip(*(model.staged_predict(features) for model in models), strict=True))
 
     def calibrate(self, margins: Floats, label: Any) -> AnyCalibration:
         """Conformalise each quantile separately (Romano et al. 2019) on rows that the models have not seen.
@@ -101,6 +66,12 @@ class RegressionTrainer:
         fitted, predicted = value[: len(train)], value[len(train) :]
         offsets = np.quantile(sample.label[train] - fitted, self.levels)
         return RegressionCalibration(*offsets).forecast(np.column_stack([predicted] * REGRESSION_SCORES))
+
+
+def _raw_scores(predictions: Iterable[Any]) -> Floats:
+    """Return the raw scores; the mean stands in for missing quantiles, and calibration adds offsets."""
+    outputs = [np.asarray(one, dtype=np.float64).ravel() for one in predictions]
+    return np.column_stack(outputs if len(outputs) > 1 else outputs * REGRESSION_SCORES)
 
 
 def _conformal_quantile(values: Floats, share: float) -> float:

@@ -13,14 +13,12 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import BaselineName, Contract
 from fivestage.data.splits import Fold, TemporalSplit
 from fivestage.evaluation.metrics import scores
+from fivestage.evaluation.task_evaluation import loss
 from fivestage.training.conversion import convert, evenly_spaced, levels_of
 from fivestage.training.estimators import (
     Estimator,
     count_setting,
-    fit_regressor,
-    scores_of_classes,
     settings_of,
-    staged_scores,
     with_settings,
 )
 from fivestage.training.leaderboard import LeaderboardRow
@@ -77,15 +75,7 @@ def estimator_of(candidates: Candidates, selection: Selection) -> Estimator:
 
 
 def parameters_of(candidates: Candidates, selection: Selection) -> dict[str, Any]:
-    """Return the selected candidate and its settings, to be logged as parameters of an MLflow run.
-
-    Args:
-        candidates: unfitted estimators by name.
-        selection: the selection made on the folds.
-
-    Returns:
-        The candidate's name, and the settings of its estimator, or of the last step if it is a pipeline.
-    """
+    """Return the selected candidate's name and settings (a pipeline's: of its last step), for MLflow."""
     return {"candidate": selection.candidate, **settings_of(estimator_of(candidates, selection))}
 
 
@@ -129,7 +119,6 @@ def select(
     labels = _labels(sample, folds)
     best = min(results, key=lambda result: result.loss)
     estimator = with_settings(candidates[best.name], best.settings)
-    complete = trainer.complete(sample, folds, estimator, best.margins)
 
     def baseline(name: BaselineName) -> LeaderboardRow:
         def fold_scores(fold: Fold) -> dict[str, float]:
@@ -140,13 +129,13 @@ def select(
 
     def candidate(result: CandidateResult) -> LeaderboardRow:
         chosen = result is best
-        margins = complete if chosen else result.margins
-        metrics = _means([trainer.leaderboard_scores(*pair) for pair in zip(labels, margins, strict=True)])
+        forecasts = [trainer.uncalibrated.forecast(margins) for margins in result.margins]
+        metrics = _means([scores(*pair, contract.costs) for pair in zip(labels, forecasts, strict=True)])
         return LeaderboardRow(result.name, "candidate", metrics, chosen, result.started, result.seconds)
 
     baselines = contract.baselines if kept is None else ()
     leaderboard = (*map(baseline, baselines), *map(candidate, results))
-    calibration = trainer.calibrate(np.concatenate(complete), np.concatenate(labels))
+    calibration = trainer.calibrate(np.concatenate(best.margins), np.concatenate(labels))
     return Selection(best.name, best.settings, calibration, leaderboard, _made_of(estimator, sample, code))
 
 
@@ -212,17 +201,13 @@ def _stages(
     """Return the raw scores of a fold's validation rows after every `TREES_STEP` trees, and after all."""
     train, valid = sample.frame(fold.train), sample.frame(fold.valid)
     count = count_setting(estimator)
-    if trainer.classifier:
-        (model,) = trainer.fit(train, sample.label[fold.train], estimator)
-        final = scores_of_classes(model, valid)
-    else:  # only the mean, by which the number of trees is tuned
-        model = fit_regressor(estimator, train, sample.label[fold.train])
-        final = np.asarray(model.predict(valid), dtype=np.float64).ravel()
+    models = trainer.fit(train, sample.label[fold.train], estimator)
+    final = trainer.margins(models, valid)
     if not (count and tune):
         return [final]
     earlier = [
         margins
-        for number, margins in enumerate(staged_scores(model, valid, classifier=trainer.classifier), 1)
+        for number, margins in enumerate(trainer.staged_margins(models, valid), 1)
         if number % TREES_STEP == 0 and number < estimator.get_params()[count]
     ]
     return [*earlier, final]
@@ -237,10 +222,11 @@ def _best_count(
 ) -> CandidateResult:
     """Find the number of trees with the lowest mean loss over the folds."""
     stages = list(zip(*staged, strict=True))  # stages x folds
-    losses = [
-        np.mean([trainer.stage_loss(label, margins) for label, margins in zip(labels, stage, strict=True)])
-        for stage in stages
-    ]
+
+    def fold_loss(label: Any, margins: Floats) -> float:
+        return loss(trainer.contract, label, trainer.uncalibrated.forecast(margins))
+
+    losses = [np.mean([fold_loss(*pair) for pair in zip(labels, stage, strict=True)]) for stage in stages]
     best = int(np.argmin(losses))
     settings = {} if best == len(stages) - 1 else {count_setting(estimator): (best + 1) * TREES_STEP}
     return CandidateResult(name, float(losses[best]), stages[best], settings)

@@ -22,14 +22,7 @@ _TRAINERS: Mapping[str, Callable[[Any], TaskTrainer]] = {
 
 
 def trainer_of(contract: Contract) -> TaskTrainer:
-    """Return the trainer for a contract's task.
-
-    Args:
-        contract: defines the task, its classes or interval, and the costs.
-
-    Returns:
-        The trainer for binary, multiclass or regression.
-    """
+    """Return the trainer for a contract's task."""
     return _TRAINERS[contract.task](contract)
 
 
