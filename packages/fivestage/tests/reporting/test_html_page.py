@@ -14,7 +14,7 @@ from fivestage.reporting.documents import page_text as page
 from fivestage.reporting.results import CauseRow, ProblemSection, Results
 from fivestage.reporting.sentences import STAGES
 from fivestage.reporting.terminal_summary import summary
-from tests.reporting.conftest import for_task
+from tests.reporting.conftest import WATCHED, for_task
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -118,8 +118,9 @@ def test_no_finding_is_hidden_and_few_labels_are_not_good_ones(contract: Contrac
 
 def test_every_plot_is_drawn_once_and_described(html: str) -> None:
     read = Read(html)
-    assert read.tags["svg"] == read.tags["figure"] + 2 == 13  # two periods show the days of their causes
-    assert html.count('role="img" aria-label="') == 13
+    tables = 3  # two heat maps and the importance of the features are tables
+    assert read.tags["svg"] == read.tags["figure"] - tables + 2 == 10  # two periods show their causes' days
+    assert html.count('role="img" aria-label="') == 10
     assert [name for name, times in read.ids.items() if times > 1] == []
 
 
@@ -244,6 +245,16 @@ def test_each_period_is_shown_by_slice(html: str) -> None:
     assert "origin EWR" in text
 
 
+def test_heat_maps_show_how_far_each_column_and_slice_is_from_its_limit(html: str) -> None:
+    drift = html[html.index("Input drift by period") : html.index("Estimates before")]
+    assert drift.count('<td class="name">') == len(WATCHED)
+    assert drift.count("\u00d7") == 4  # two columns in two bad periods
+    assert 'title="171.4% of the limit"' in drift
+    bias = html[html.index("Bias by slice and period") : html.index("<h3>Retrainings")]
+    assert bias.count('<td class="name">origin') == 3
+    assert "% of the limit" in bias
+
+
 def test_a_cause_comes_with_its_days(html: str) -> None:
     assert "<b>data broken</b>: pressure: missing in 40.0% of rows" in html
     assert html.count("<summary>What moved in the period from ") == 2
@@ -260,7 +271,7 @@ def test_each_task_has_its_page_and_card(task: str, rule: str, results: Results)
     contract, made_over = for_task(task, results)
     read = Read(page(contract, made_over))
     assert rule in " ".join(read.text.split())
-    assert read.tags["svg"] == 13
+    assert read.tags["svg"] == 10
     costs = page(contract, made_over).partition("Cost of a decision by outcome")[0]
     assert costs.rstrip().endswith('<div class="pair">\n<div>\n<h3>') is (task != "multiclass")
     assert "## Limits" in card_text(contract, made_over)

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract, day_of
-from fivestage.reporting import number_format, sentences, task_display
+from fivestage.reporting import heat_maps, number_format, sentences, task_display
 from fivestage.reporting.results import Results, Slice
 from fivestage.reporting.task_display import shown_of
 
@@ -21,7 +21,9 @@ def page_text(contract: Contract, results: Results) -> str:
     """Return the page as HTML that loads no external resources: five stages, each with decision and plots."""
     from fivestage.reporting import plots  # matplotlib takes a second to import
 
-    return render("page.html.j2", contract, results, stages=sentences.STAGES, plots=plots)
+    return render(
+        "page.html.j2", contract, results, stages=sentences.STAGES, plots=plots, heat_maps=heat_maps
+    )
 
 
 def card_text(contract: Contract, results: Results) -> str:

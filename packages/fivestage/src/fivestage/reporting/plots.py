@@ -3,7 +3,7 @@
 The first line of a plot's docstring is its description for screen readers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import partial
 from typing import Any
@@ -34,8 +34,6 @@ from fivestage.reporting.sentences import WINDOWS
 
 WIDE = 10.0  # inches: the full width of the page, at about 1.4 pixels per point
 HALF = 4.9
-MOST_ROWS = 24  # of a heat map
-MOST_FEATURES = 15
 ESTIMATED = ("roc_auc", "log_loss", "cost_per_1000")
 LOW_IS_GOOD = ("log_loss", "mae", "rmse")
 LINES = (BLUE, GREEN, AMBER, RED, INK, QUIET)
@@ -158,21 +156,6 @@ def cost_curve(model: ModelSection, contract: Contract) -> Figure:
 
 
 @chart
-def importance(values: dict[str, float]) -> Figure:
-    """Permutation importance of the most important features.
-
-    The importance is the increase of the loss when a feature's values are permuted (Breiman 2001).
-    """
-    ranked = sorted(values.items(), key=lambda item: -item[1])[:MOST_FEATURES]
-    figure = Figure(figsize=(WIDE, 0.5 + 0.2 * len(ranked)))
-    axes = figure.subplots()
-    axes.barh(range(len(ranked)), [value for _, value in ranked], color=BLUE, height=0.6)
-    axes.grid(visible=False, axis="y")
-    _names(axes, [name for name, _ in ranked])
-    return figure
-
-
-@chart
 def slices(model: ModelSection, shown: tuple[str, str], contract: Contract) -> Figure:
     """A metric and the cost by slice, with intervals; dashed: the whole test window; grey: few rows."""
     rows, least = model.slices, contract.gates.min_slice_rows
@@ -186,61 +169,6 @@ def slices(model: ModelSection, shown: tuple[str, str], contract: Contract) -> F
         _dots(axes, name, [row.metrics[name] for row in rows], colours)
         axes.set_title(_title(name, contract))
     _names(panels[0], [f"{fmt.spaced(row.column)} {row.value} ({row.rows:,})" for row in rows])
-    return figure
-
-
-@chart
-def drift(periods: Sequence[PeriodRow]) -> Figure:
-    """Drift score of each column and period as a share of its limit; crosses are above the limit."""
-    cells = {
-        (at, one.column): (one.score / one.limit, one.drifted)
-        for at, period in enumerate(periods)
-        for one in period.drift
-    }
-    furthest: dict[str, float] = {}
-    for (_, column), (share, _) in cells.items():
-        furthest[column] = max(furthest.get(column, 0.0), share)
-    return _cells(cells, sorted(furthest, key=lambda column: -furthest[column]), periods)
-
-
-@chart
-def slices_by_period(periods: Sequence[PeriodRow], contract: Contract) -> Figure:
-    """Bias of each slice and period as a share of the limit; crosses: the whole interval is above it."""
-    cells, limit = {}, contract.monitoring.max_bias
-    for at, period in enumerate(periods):
-        for one in period.slices:
-            if "bias" in one.metrics:
-                bias = one.metrics["bias"]
-                beyond = min(abs(bias.low), abs(bias.high)) > limit and bias.low * bias.high > 0
-                share = abs(bias.value) / limit if limit else 2.0
-                cells[at, f"{fmt.spaced(one.column)} {one.value}"] = share, beyond
-    return _cells(cells, sorted({name for _, name in cells}), periods)
-
-
-def _cells(
-    cells: Mapping[tuple[int, str], tuple[float, bool]], names: Sequence[str], periods: Sequence[PeriodRow]
-) -> Figure:
-    """Draw a heat map of shares of a limit by period (position) and name; cells above it are crossed."""
-    names = names[:MOST_ROWS]
-    figure = Figure(figsize=(WIDE, 0.7 + 0.22 * len(names)))
-    axes = figure.subplots()
-    shown = {(at, names.index(name)): cell for (at, name), cell in cells.items() if name in names}
-    crossed = [place for place, (_, crossed) in shown.items() if crossed]
-    colours = [
-        (RED if crossed else BLUE, 0.05 + 0.4 * float(np.nan_to_num(min(share, 2.0))))
-        for share, crossed in shown.values()
-    ]
-    left, top = ([place[axis] for place in shown] for axis in (0, 1))
-    axes.bar(left, 0.88, width=0.94, bottom=np.array(top) - 0.44, color=colours)
-    marks = {"marker": "x", "color": INK, "markersize": 5, "markeredgewidth": 1.4, "linestyle": ""}
-    axes.plot([at for at, _ in crossed], [row for _, row in crossed], **marks)  # type: ignore[arg-type]
-    axes.set(xlim=(-0.5, len(periods) - 0.5))
-    axes.set_xticks(range(len(periods)), [f"{one.start.day} {one.start:%b}" for one in periods])
-    axes.xaxis.tick_top()
-    axes.tick_params(length=0)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    _names(axes, names)
     return figure
 
 
