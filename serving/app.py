@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fivestage.features.problem import Problem
-from fivestage.serving.direct_route import JsonBytes
+from fivestage.serving.bodies import JsonBytes
 from fivestage.serving.openapi import refusals
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.service_app import PredictionApp

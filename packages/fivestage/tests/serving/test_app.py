@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Header, Query
 from pydantic import BaseModel
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -117,6 +117,36 @@ def test_a_body_of_ones_own_is_refused_as_those_of_the_standard_routes(deployed:
     for operation in operations:
         assert [*operation["responses"]["422"]["content"]] == ["application/problem+json"]
     assert not {"HTTPValidationError", "ValidationError"} & set(document["components"]["schemas"])
+
+
+def test_a_raw_route_gets_its_dependencies_headers_and_query_defaults(deployed: Deployed) -> None:
+    """Called directly, such a route got FastAPI's markers instead: a check of one's own was skipped."""
+    app = create_app(synthetic_problem("binary"), with_settings(deployed, api_keys="key"))
+
+    async def refuse() -> None:
+        raise ProblemError(403, "Not for you.")
+
+    @app.get("/checked")
+    async def checked(request: Request, _: None = Depends(refuse)) -> Response:
+        return Response(request.url.path)
+
+    @app.get("/marked")
+    async def marked(request: Request, agent: str = Header("?"), size: int = Query(5)) -> Response:
+        return Response(f"{request.method} {agent} {size}")
+
+    others = APIRouter(dependencies=[Depends(refuse)])
+
+    @others.get("/other")
+    async def other(request: Request) -> Response:
+        return Response(request.url.path)
+
+    app.include_router(others)
+    with running(deployed.settings, app) as service:
+        key = {"x-api-key": "key"}
+        for path in ("/checked", "/other"):
+            assert service.client.get(path).status_code == 401
+            assert service.client.get(path, headers=key).status_code == 403
+        assert service.client.get("/marked", headers={**key, "agent": "me"}).text == "GET me 5"
 
 
 def test_a_middleware_and_a_handler_of_ones_own_see_requests_that_take_the_short_way(

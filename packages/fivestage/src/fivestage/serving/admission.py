@@ -6,20 +6,13 @@ import ipaddress
 import re
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 
-from fastapi import Depends
-from fastapi.params import Depends as Dependency
-from fastapi.security import APIKeyHeader
-from starlette.requests import Request
 from starlette.types import Scope
 
 from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.service_settings import Settings
 
-KEY = APIKeyHeader(
-    name="X-API-Key", scheme_name="API key", description="Accepted as a bearer token too.", auto_error=False
-)
 MAX_CLIENTS = 10_000  # tracked by the rate limit; beyond that the least recent one is forgotten
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 OWN_SITE = frozenset((b"same-origin", b"none"))  # Sec-Fetch-Site of own pages, and of no page
@@ -41,11 +34,6 @@ class Admission:
         self._clients: OrderedDict[bytes | str, tuple[float, float]] = OrderedDict()
 
     @property
-    def dependencies(self) -> list[Dependency]:
-        """Dependencies for `FastAPI(dependencies=...)`; with keys, Swagger UI marks routes with a padlock."""
-        return [Depends(self), *([Depends(KEY)] if self._keys else [])]
-
-    @property
     def is_full(self) -> bool:
         """Whether the limit of open requests is reached."""
         return self.in_flight + self._arrived >= self._max_in_flight
@@ -59,12 +47,6 @@ class Admission:
     def _forget_arrivals(self) -> None:
         self._arrived = 0
 
-    async def __call__(self, request: Request) -> AsyncIterator[None]:
-        """Admit a request and count it until it is answered; see FastAPI's dependencies with yield."""
-        self.identify(request.scope)
-        with self:
-            yield
-
     def __enter__(self) -> None:
         """Count a request as open, or refuse it with 503 when the limit is reached."""
         if self.in_flight >= self._max_in_flight:
@@ -75,9 +57,8 @@ class Admission:
         """Stop counting the request."""
         self.in_flight -= 1
 
-    def identify(self, scope: Scope) -> None:
+    def identify(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Check the origin, the API key and the request rate of a client, or refuse with 403, 401 or 429."""
-        headers = dict(scope["headers"])
         if scope["method"] not in SAFE_METHODS and not self._is_allowed_origin(headers):
             raise ProblemError(
                 403,

@@ -50,7 +50,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """See `asyncio.Protocol`."""
         if self._admission.is_full and self._turn_away(data):
             return
-        if b"pgrade" in data or b"PGRADE" in data:
+        if b"\r\nupgrade:" in data.lower():
             data = self._without_upgrade(data)
         self._head_bytes += len(data)
         super().data_received(data)
@@ -97,7 +97,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _leave(self) -> None:
         self._stopping = True
         if not self._is_idle():
-            self.cycle.keep_alive = False
+            super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that is not valid HTTP."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter
+from fastapi.params import Depends
 from msgspec import UNSET, Meta, Struct
 from msgspec.structs import replace
 from starlette.requests import Request
@@ -15,9 +16,8 @@ from starlette.responses import Response
 
 from fivestage.artifact.predictions import OutputTensor, form_of
 from fivestage.contract.contract import Column, Contract, NumberColumn
-from fivestage.serving.admission import Admission
+from fivestage.serving.bodies import read_body
 from fivestage.serving.decoders import reference
-from fivestage.serving.direct_route import read_body
 from fivestage.serving.openapi import GUARDED, messages, refusals
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.server import require_ready
@@ -59,15 +59,15 @@ _INFER = messages(reference(InferenceRequest), InferenceResponse)
 
 
 def inference_protocol(  # noqa: C901 (one function per route)
-    service: PredictionService, contract: Contract, admission: Admission
-) -> APIRouter:
-    """Return a router with the protocol's routes for one model."""
+    service: PredictionService, contract: Contract, dependencies: Sequence[Depends]
+) -> tuple[APIRouter, APIRouter]:
+    """Return the protocol's routes for one model: the public ones, and those that need admission."""
     form = form_of(contract)
     decode_answer: Any = msgspec.json.Decoder(form.answer).decode
-    open_paths = APIRouter(tags=["Open Inference Protocol"])
+    public = APIRouter(tags=["Open Inference Protocol"])
     guarded = APIRouter(
         tags=["Open Inference Protocol"],
-        dependencies=admission.dependencies,
+        dependencies=dependencies,
         responses=refusals(404, 422, *GUARDED),
     )
 
@@ -77,24 +77,24 @@ def inference_protocol(  # noqa: C901 (one function per route)
         if version is not None and version != (served := service.describe()["version"]):
             raise ProblemError(404, f"Version {version!r} is not being served: use {served!r}.")
 
-    @open_paths.get("/v2")
+    @public.get("/v2")
     async def server() -> dict[str, Any]:
         """Describe the server."""
         return {"name": "fivestage", "version": "1", "extensions": ["binary_tensor_data"]}
 
-    @open_paths.get("/v2/health/live")
+    @public.get("/v2/health/live")
     async def live() -> dict[str, bool]:
         """Report that the process is alive."""
         return {"live": True}
 
-    @open_paths.get("/v2/health/ready", responses=refusals(503))
+    @public.get("/v2/health/ready", responses=refusals(503))
     async def server_ready() -> dict[str, bool]:
         """Report whether the server is ready."""
         require_ready(service)
         return {"ready": True}
 
-    @open_paths.get("/v2/models/{name}/ready", responses=refusals(404, 422, 503))
-    @open_paths.get("/v2/models/{name}/versions/{version}/ready", responses=refusals(404, 422, 503))
+    @public.get("/v2/models/{name}/ready", responses=refusals(404, 422, 503))
+    @public.get("/v2/models/{name}/versions/{version}/ready", responses=refusals(404, 422, 503))
     async def model_ready(name: str, version: str | None = None) -> dict[str, Any]:
         """Report whether the model is ready."""
         require_ready(service)
@@ -143,8 +143,7 @@ def inference_protocol(  # noqa: C901 (one function per route)
             headers[HEAD_LENGTH] = str(len(text))
         return Response(text + b"".join(parts), headers=headers, media_type=BINARY if parts else JSON)
 
-    open_paths.routes.extend(guarded.routes)
-    return open_paths
+    return public, guarded
 
 
 def _requested_outputs(

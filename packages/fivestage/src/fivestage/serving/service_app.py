@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -13,10 +13,10 @@ from starlette.types import ASGIApp
 from fivestage.artifact.predictions import form_of
 from fivestage.features.problem import Problem
 from fivestage.serving.admission import Admission
+from fivestage.serving.bodies import read_body
 from fivestage.serving.decoders import Receipt, events_intake, rows_intake
-from fivestage.serving.direct_route import direct_routes, read_body
 from fivestage.serving.inference_protocol import InferenceRequest, InferenceResponse, inference_protocol
-from fivestage.serving.middleware import RequestMiddleware
+from fivestage.serving.middleware import KEY, RequestMiddleware
 from fivestage.serving.openapi import GUARDED, components_of, messages, refusals, show_refusals
 from fivestage.serving.pages import documentation_pages, form_page
 from fivestage.serving.problems import ProblemDetails, answer_with_problem_details
@@ -59,14 +59,15 @@ class ServiceApp(FastAPI):
             docs_url=None,  # replaced by pages that load nothing from other hosts
             redoc_url=None,
             redirect_slashes=False,
-            dependencies=admission.dependencies,  # API keys and limits for every route
+            dependencies=[Depends(KEY)] if settings.keys else [],
             responses=refusals(*GUARDED),
         )
         answer_with_problem_details(self)
         self.state.settings, self.state.service = settings, service
         self.state.admission, self.state.metrics = admission, service.metrics
         self._components = (components or {}) | components_of([ProblemDetails])
-        self.public = public = APIRouter()
+        self.public = public = APIRouter(routes=self.routes[:])  # FastAPI's own: the OpenAPI document
+        self.routes.clear()
 
         @public.get("/healthz")
         async def alive() -> dict[str, str]:
@@ -93,10 +94,7 @@ class ServiceApp(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Replace Starlette's `ServerErrorMiddleware` with `RequestMiddleware`."""
         framework = super().build_middleware_stack().app  # type: ignore[attr-defined]
-        # Middleware of the project must see every request, so it disables the fast path.
-        direct = {} if self.user_middleware else direct_routes(self.routes)
-        arguments = self.exception_handlers, self.state.settings, self.state.metrics
-        return RequestMiddleware(framework, direct, *arguments)
+        return RequestMiddleware(framework, self, self.public.routes)
 
     def openapi(self) -> dict[str, Any]:
         """Add schemas and error responses to FastAPI's OpenAPI document; see its page "Extending OpenAPI"."""
@@ -158,6 +156,7 @@ class PredictionApp(ServiceApp):
 
     def add_standard_routes(self) -> None:
         """Add the form, health checks, metrics, documentation and the Open Inference Protocol."""
+        public, guarded = inference_protocol(self.service, self._contract, self.router.dependencies)
+        self.public.routes.extend(public.routes)
+        self.router.routes.extend(guarded.routes)
         super().add_standard_routes()
-        protocol = inference_protocol(self.service, self._contract, self.state.admission)
-        self.router.routes.extend(protocol.routes)

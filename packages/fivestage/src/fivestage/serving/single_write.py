@@ -10,6 +10,7 @@ class SingleWrite:
 
     def __init__(self, transport: Any) -> None:
         self._transport, self._head = transport, b""
+        self.is_closing = transport.is_closing  # called for each request
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -18,7 +19,7 @@ class SingleWrite:
         """Write head and body together."""
         if data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and not data.startswith(INTERIM):
             self._head = data
-        elif (data or self._head) and not self._transport.is_closing():  # else the client is gone
+        elif (data or self._head) and not self.is_closing():  # else the client is gone
             self._transport.write(self._head + data)
             self._head = b""
 
