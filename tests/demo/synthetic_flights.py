@@ -14,13 +14,13 @@ from fivestage.artifact.artifact import Artifact, Lineage, SmokeRow, save_artifa
 from fivestage.artifact.calibration import Calibration
 from fivestage.artifact.engine import predict_table
 from fivestage.artifact.scorer import Parity
-from fivestage.artifact.treelite_checkpoint import ensemble_of
 from fivestage.common.columns import Floats, Ints, Strings
 from fivestage.contract.contract import Contract
 from fivestage.features.definitions import columns_of
 from fivestage.features.encoder import encode, matrix
 from fivestage.serving.served_version import ServedVersion, write_served_version
 from fivestage.serving.service_settings import Settings
+from fivestage.training.treelite_trees import trees_from
 from problem import PROBLEM
 from problem.features import SETS, WEATHER
 
@@ -165,7 +165,7 @@ def synthetic_artifact(flights: SyntheticFlights, contract: Contract, seed: int 
         contract=contract, sets=sets, features=names, categories=categories, reference=REFERENCE,
         calibration=Calibration(0.9),
         as_of=AS_OF, trained_until=AS_OF, lineage=Lineage("data", contract.digest, "lock", "commit"),
-        models=ensemble_of([treelite.sklearn.import_model(trees).serialize_bytes()]),
+        models=trees_from([treelite.sklearn.import_model(trees)]),
         parity=Parity(table[-40:], trees.decision_function(table[-40:])), history=history,
     )  # fmt: skip
     places = range(0, len(flights.at), len(flights.at) // 20)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fivestage.artifact.artifact import Artifact
-from fivestage.artifact.tree_ensemble import Ensemble
+from fivestage.artifact.trees import Trees
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT, VAR
 from fivestage.contract.contract import Contract, NumberColumn
@@ -25,7 +25,7 @@ MODEL = ("numpy==2.4.6", "pandas==3.0.6", "scikit-learn==1.9.1")
 ENVIRONMENTS = {
     "mlflow": ("mlflow==3.17.2", *MODEL),
     "bentoml": ("bentoml==1.4.39", *MODEL),
-    "litserve": ("litserve==0.2.19", "msgspec==0.22.0", "pyyaml==6.0.3", "treelite==4.8.1", *MODEL),
+    "litserve": ("litserve==0.2.19", "msgspec==0.22.0", "pyyaml==6.0.3", *MODEL),
     # MLServer 1.7.1 does not start with uvloop 0.22 and later (SeldonIO/MLServer#2286).
     "mlserver": ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21.0", *MODEL),
 }
@@ -103,8 +103,8 @@ def prepare(artifact: Artifact, artifact_folder: Path, rows: Rows, port: int) ->
         UserError: if one cannot be installed.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
-    trees = artifact.models.trees if isinstance(artifact.models, Ensemble) else None
-    if trees is None:
+    trees = artifact.models
+    if not isinstance(trees, Trees):
         raise UserError(
             "The served model is not a tree ensemble, so the other servers cannot get one of the same size."
         )

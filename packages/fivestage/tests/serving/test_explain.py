@@ -9,23 +9,17 @@ import pytest
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.shapley import Explainer
-from fivestage.artifact.tree_ensemble import Trees, UnsupportedError
+from fivestage.artifact.trees import Trees, UnsupportedError
 from fivestage.common.columns import Floats
 from tests.serving.conftest import Running, Traffic
 from tests.serving.test_trees import ensemble, rows_for, trained
-
-
-def trees_of(fitted: object) -> Trees:
-    trees = ensemble(fitted).trees
-    assert trees is not None
-    return trees
 
 
 def expected(trees: Trees, row: Floats, held: frozenset[int], at: int) -> float:
     """The mean of a tree over the training rows, with some features held."""
     left = int(trees.left[at])
     if left == at:
-        return float(trees.value[at])
+        return float(trees.value[at, 0])
     feature = int(trees.feature[at])
     if feature in held:
         value = row[feature]
@@ -59,16 +53,16 @@ def by_definition(trees: Trees, row: Floats) -> list[float]:
 
 def test_contributions_are_shapley_values() -> None:
     fitted = trained(15)
-    trees, explainer = trees_of(fitted), Explainer(trees_of(fitted), 0, 6)
+    trees, explainer = ensemble(fitted), Explainer(ensemble(fitted), 0)
     average = sum(expected(trees, np.zeros(6), frozenset(), root) for root in trees.roots.tolist())
-    assert explainer.base == pytest.approx(trees.bases[0] + average)
+    assert explainer.base == pytest.approx(trees.bases[0, 0] + average)
     for row in rows_for(fitted, 6):
         assert np.allclose(explainer.contributions(row), by_definition(trees, row), rtol=0, atol=1e-9)
 
 
 def test_contributions_sum_to_the_margin() -> None:
     fitted = trained(31)
-    explainer, rows = Explainer(trees_of(fitted), 0, 6), rows_for(fitted, 200)
+    explainer, rows = Explainer(ensemble(fitted), 0), rows_for(fitted, 200)
     margins = fitted.decision_function(rows)
     found = [explainer.base + explainer.contributions(row).sum() for row in rows]
     assert np.allclose(found, margins, rtol=0, atol=1e-9)
@@ -97,6 +91,6 @@ def test_what_cannot_be_explained_is_refused(live: Running, traffic: Traffic) ->
 
 
 def test_a_model_without_counts_says_so() -> None:
-    trees = trees_of(trained(7))
+    trees = ensemble(trained(7))
     with pytest.raises(UnsupportedError, match="counts"):
-        Explainer(replace(trees, cover=np.full(len(trees.cover), np.nan)), 0, 6)
+        Explainer(replace(trees, cover=np.full(len(trees.cover), np.nan)), 0)

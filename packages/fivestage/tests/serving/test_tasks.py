@@ -16,10 +16,10 @@ from fivestage.artifact.artifact import load_artifact, save_artifact
 from fivestage.artifact.calibration import MulticlassCalibration, RegressionCalibration
 from fivestage.artifact.engine import Engine
 from fivestage.artifact.predictions import MulticlassForm, form_of, numbers_in
-from fivestage.artifact.treelite_checkpoint import ensemble_of
 from fivestage.common.columns import Floats
 from fivestage.contract.contract import BinaryContract, MulticlassContract
 from fivestage.serving.log import open_store, predictions
+from fivestage.training.treelite_trees import trees_from
 from tests.serving.conftest import Running, Traffic, deploy, offline, post_events, running, traffic_of
 from tests.synthetic import CLASSES, FEATURES, synthetic_artifact, synthetic_problem
 
@@ -53,7 +53,7 @@ def test_compiled_trees_of_several_outputs_answer_as_scikit_learn_does(task: str
     target = table[:, 0] + random.normal(0, 0.2, 600)
     table[random.random(table.shape) < 0.2] = np.nan
     models, calibration = learnt(task, table, target)
-    stored = ensemble_of([treelite.sklearn.import_model(model).serialize_bytes() for model in models])
+    stored = trees_from([treelite.sklearn.import_model(model) for model in models])
     engine = Engine(replace(artifact, models=stored, calibration=calibration), FEATURES)
     assert engine.scorer.why_slow == ""
     assert np.allclose(engine.scorer.margins(table), margins_of(task, models, table), rtol=1e-12, atol=1e-9)

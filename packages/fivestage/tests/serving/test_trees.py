@@ -14,13 +14,15 @@ from sklearn.ensemble import (
     RandomForestClassifier,
 )
 
-from fivestage.artifact import scorer
+from fivestage.artifact import compiled_trees, scorer
 from fivestage.artifact.calibration import Calibration
+from fivestage.artifact.compiled_trees import CompiledTrees
 from fivestage.artifact.scorer import Parity, Scorer
-from fivestage.artifact.tree_ensemble import Ensemble, probes
-from fivestage.artifact.treelite_checkpoint import ensemble_of
+from fivestage.artifact.trees import Trees, probes
+from fivestage.common import native
 from fivestage.common.columns import Floats
 from fivestage.common.errors import UserError
+from fivestage.training.treelite_trees import trees_from
 
 
 def trained(leaves: int, seed: int = 0, rows: int = 3000) -> HistGradientBoostingClassifier:
@@ -41,14 +43,12 @@ def trained(leaves: int, seed: int = 0, rows: int = 3000) -> HistGradientBoostin
     return trees.fit(table, label)
 
 
-def ensemble(trees: object) -> Ensemble:
-    return ensemble_of([treelite.sklearn.import_model(trees).serialize_bytes()])
+def ensemble(trees: object) -> Trees:
+    return trees_from([treelite.sklearn.import_model(trees)])
 
 
 def rows_for(trees: object, rows: int = 128) -> Floats:
-    model = ensemble(trees)
-    assert model.trees is not None
-    return probes(model.trees, model.features, rows)
+    return probes(ensemble(trees), rows)
 
 
 def scorer_of(trees: object) -> Scorer:
@@ -77,11 +77,22 @@ def test_compiled_trees_answer_as_scikit_learn_does(leaves: int) -> None:
     assert np.allclose([scorer.forecast_one(row) for row in rows.tolist()], expected, rtol=0, atol=1e-12)
 
 
-def test_models_that_are_no_sum_of_trees_run_in_treelite() -> None:
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_leaves_of_a_forest_hold_a_probability_for_each_class(classes: int) -> None:
+    random = np.random.default_rng(0)
+    table, label = random.normal(size=(300, 4)).astype(np.float32), random.integers(0, classes, 300)
+    forest = RandomForestClassifier(9, max_depth=4, random_state=0).fit(table, label)
+    trees = ensemble(forest)
+    code = native.library(compiled_trees.SOURCE)
+    assert code is not None
+    rows, expected = table.astype(float), forest.predict_proba(table)
+    for found in (trees.margins(rows), CompiledTrees(trees, code).margins(rows)):
+        assert np.allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_older_boosting_rounds_its_features() -> None:
     random = np.random.default_rng(0)
     table, label = random.normal(size=(300, 4)), random.integers(0, 2, 300)
-    forest = RandomForestClassifier(5, max_depth=4, random_state=0).fit(table, label)
-    assert scorer_of(forest).why_slow
     boosted = GradientBoostingClassifier(n_estimators=9, random_state=0).fit(table, label)
     scorer = scorer_of(boosted)
     assert np.allclose(
@@ -97,8 +108,7 @@ def test_trees_that_disagree_are_refused() -> None:
     parity = Parity(rows, trees.decision_function(rows))
     scorer_of(trees).require_parity(parity)
     wrong = ensemble(trees)
-    assert wrong.trees is not None
-    wrong.trees.value[wrong.trees.is_leaf()] += 0.001
+    wrong.value[wrong.is_leaf()] += 0.001
     with pytest.raises(UserError, match="scores differ from those of its original model"):
         Scorer(wrong, Calibration()).require_parity(parity)
 
@@ -106,12 +116,12 @@ def test_trees_that_disagree_are_refused() -> None:
 @pytest.mark.parametrize("harm", ["left", "loop", "feature", "threshold", "roots", "ends"])
 def test_arrays_that_would_lead_the_c_code_astray_are_refused(harm: str) -> None:
     sound = ensemble(trained(31))
-    assert sound.trees is not None
-    values = getattr(sound.trees, "left" if harm == "loop" else harm).copy()
-    place = int(np.flatnonzero(sound.trees.category)[-1]) if len(values) == len(sound.trees.left) else -1
+    name = "left" if harm == "loop" else harm
+    values = getattr(sound, name).copy()
+    place = int(np.flatnonzero(sound.category)[-1]) if len(values) == len(sound.left) else -1
     values[place] = 0 if harm == "loop" else 10**6
     with pytest.raises(ValueError, match="not trees"):
-        replace(sound, trees=replace(sound.trees, **{"left" if harm == "loop" else harm: values}))
+        replace(sound, **{name: values})
 
 
 def test_trees_cannot_be_held_against_nothing() -> None:
@@ -119,7 +129,7 @@ def test_trees_cannot_be_held_against_nothing() -> None:
         scorer_of(trained(31)).require_parity(Parity(np.empty((0, 6)), np.empty(0)))
 
 
-def test_without_a_compiler_treelite_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_python_code_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = scorer_of(trained(31))
     monkeypatch.setattr(scorer, "library", lambda _: None)
     slow = scorer_of(trained(31))

@@ -34,7 +34,7 @@ from fivestage.artifact.engine import Engine
 from fivestage.artifact.onnx_graphs import OnnxGraphs
 from fivestage.artifact.predictions import numbers_in
 from fivestage.artifact.scorer import Scorer
-from fivestage.artifact.tree_ensemble import Ensemble, UnsupportedError
+from fivestage.artifact.trees import Trees, UnsupportedError
 from fivestage.common.columns import Floats
 from fivestage.common.errors import UserError
 from fivestage.data.splits import TemporalSplit
@@ -72,31 +72,31 @@ def xgboost(kind: str, **settings: Any) -> Estimator:
 
 CLASSIFIERS: dict[str, tuple[Any, type[Any]]] = {
     "logistic regression": (lambda: linear(LogisticRegression(max_iter=500)), AdditiveModel),
-    "random forest": (lambda: RandomForestClassifier(20, min_samples_leaf=10, random_state=0), Ensemble),
-    "extra trees": (lambda: ExtraTreesClassifier(20, min_samples_leaf=10, random_state=0), Ensemble),
+    "random forest": (lambda: RandomForestClassifier(20, min_samples_leaf=10, random_state=0), Trees),
+    "extra trees": (lambda: ExtraTreesClassifier(20, min_samples_leaf=10, random_state=0), Trees),
     "boosting": (
         lambda: HistGradientBoostingClassifier(max_iter=15, max_leaf_nodes=8, random_state=0),
-        Ensemble,
+        Trees,
     ),
     "categorical boosting": (
         lambda: HistGradientBoostingClassifier(max_iter=15, categorical_features=list(TEXT), random_state=0),
-        Ensemble,
+        Trees,
     ),
-    "LightGBM": (lambda: lightgbm("LGBMClassifier"), Ensemble),
-    "XGBoost": (lambda: xgboost("XGBClassifier"), Ensemble),
+    "LightGBM": (lambda: lightgbm("LGBMClassifier"), Trees),
+    "XGBoost": (lambda: xgboost("XGBClassifier"), Trees),
 }
 REGRESSORS: dict[str, tuple[Any, type[Any]]] = {
     "linear regression": (lambda: linear(LinearRegression()), AdditiveModel),
     "ridge regression": (lambda: linear(Ridge()), AdditiveModel),
     "quantile regression": (lambda: linear(QuantileRegressor(alpha=0.0)), AdditiveModel),
-    "random forest": (lambda: RandomForestRegressor(20, min_samples_leaf=10, random_state=0), Ensemble),
-    "extra trees": (lambda: ExtraTreesRegressor(20, min_samples_leaf=10, random_state=0), Ensemble),
+    "random forest": (lambda: RandomForestRegressor(20, min_samples_leaf=10, random_state=0), Trees),
+    "extra trees": (lambda: ExtraTreesRegressor(20, min_samples_leaf=10, random_state=0), Trees),
     "boosting": (
         lambda: HistGradientBoostingRegressor(max_iter=15, max_leaf_nodes=8, random_state=0),
-        Ensemble,
+        Trees,
     ),
-    "LightGBM": (lambda: lightgbm("LGBMRegressor"), Ensemble),
-    "XGBoost": (lambda: xgboost("XGBRegressor"), Ensemble),
+    "LightGBM": (lambda: lightgbm("LGBMRegressor"), Trees),
+    "XGBoost": (lambda: xgboost("XGBRegressor"), Trees),
 }
 
 
@@ -220,6 +220,7 @@ def test_over_http_raw_rows_get_scikit_learns_answers(task: str, name: str, tmp_
         ("binary", "logistic regression"),
         ("multiclass", "logistic regression"),
         ("regression", "ridge regression"),
+        ("regression", "random forest"),
         ("binary", "LightGBM"),
         ("binary", "XGBoost"),
     ],
@@ -250,7 +251,7 @@ def test_a_forest_has_no_exact_reasons() -> None:
     artifact = trained("binary", "random forest").artifact
     engine = Engine(artifact, prepared("binary").problem.features)
     rows = [artifact.smoke[0].row]
-    with pytest.raises(UnsupportedError, match="boosted trees and linear models"):
+    with pytest.raises(UnsupportedError, match="boosted trees, regression forests and linear models"):
         engine.explain([engine.features(row) for row in rows], engine.predict(rows))
 
 

@@ -55,8 +55,9 @@ def test_the_same_rows_grow_the_same_trees() -> None:
     assert first
     assert again
     assert opposite
-    assert first.checkpoints == again.checkpoints
-    assert first.checkpoints != opposite.checkpoints
+    assert np.array_equal(first.value, again.value)
+    assert np.array_equal(first.threshold, again.threshold)
+    assert not np.array_equal(first.value, opposite.value)
 
 
 def test_trees_are_as_many_as_asked_for() -> None:

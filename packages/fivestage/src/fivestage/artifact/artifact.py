@@ -1,9 +1,8 @@
 """The model artifact: the files that are evaluated are, byte for byte, the files that are served.
 
 A folder of data without code or pickles: `manifest.json` (contract, features, encoders, calibration, lineage,
-smoke rows), `model.npz`, `parity.npz` (the original model's raw scores of rows that cover every kind of
-value), and `history.npz` (the events known at training). The model is trees (checkpoints of treelite, and the
-same trees as arrays, which load faster), an additive model, or ONNX graphs.
+smoke rows), `model.npz` (trees, an additive model, or ONNX graphs), `parity.npz` (the original model's raw
+scores of rows that cover every kind of value), and `history.npz` (the events known at training).
 
 A manifest is read only if its digest is the registered one. It lists exactly these files, and no file may be
 larger than `MAX_BYTES`, compressed or unpacked.
@@ -27,7 +26,7 @@ from fivestage.artifact.additive import AdditiveModel
 from fivestage.artifact.calibration import CALIBRATIONS, AnyCalibration
 from fivestage.artifact.onnx_graphs import OnnxGraphs
 from fivestage.artifact.scorer import ModelData, Parity, Scorer
-from fivestage.artifact.tree_ensemble import Ensemble, Trees
+from fivestage.artifact.trees import Trees
 from fivestage.common.columns import Floats
 from fivestage.common.errors import UserError
 from fivestage.common.files import checksum_of
@@ -39,7 +38,7 @@ FORMAT = 6
 MANIFEST, MODEL, PARITY, HISTORY = "manifest.json", "model.npz", "parity.npz", "history.npz"
 MAX_BYTES = 4 * 2**30  # per unpacked file; a history of some ten million events takes half of it
 MAX_MANIFEST_BYTES = 64 * 2**20
-_FILE = "file "  # name of the array with a checkpoint or a graph, and its number
+_GRAPH = "graph "  # name of the array with an ONNX graph, and its number
 
 
 class FormatError(UserError):
@@ -208,35 +207,27 @@ def _checksums(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 def _model_arrays(model: ModelData) -> tuple[str, dict[str, NDArray[Any]]]:
     """Return a model's kind, and its content as named arrays."""
-    match model:
-        case AdditiveModel():
-            return "additive", _arrays(model)
-        case OnnxGraphs():
-            kind, files, arrays = "onnx", model.graphs, {}
-        case Ensemble():
-            kind, files = "trees", model.checkpoints
-            arrays = {} if model.trees is None else _arrays(model.trees)
-    stored = {f"{_FILE}{i}": np.frombuffer(content, dtype=np.uint8) for i, content in enumerate(files)}
-    return kind, arrays | stored
+    if isinstance(model, OnnxGraphs):
+        return "onnx", {f"{_GRAPH}{i}": np.frombuffer(one, np.uint8) for i, one in enumerate(model.graphs)}
+    return "trees" if isinstance(model, Trees) else "additive", _arrays(model)
 
 
 def _model(entry: Mapping[str, Any], arrays: dict[str, NDArray[Any]], features: int) -> ModelData:
     """Restore what `_model_arrays` has returned."""
-    names = [name for name in arrays if name.startswith(_FILE)]
-    files = tuple(arrays.pop(name).tobytes() for name in names)
+    link, single = entry["link"], entry["single"]
     match entry["kind"]:
         case "additive":
             return AdditiveModel(**arrays)
         case "onnx":
-            return OnnxGraphs(files, features, entry["link"], entry["single"])
+            return OnnxGraphs(tuple(graph.tobytes() for graph in arrays.values()), features, link, single)
         case "trees":
-            trees = Trees(**arrays) if arrays else None
-            return Ensemble(files, trees, features, entry["link"], entry["single"])
+            return Trees(**arrays, features=features, link=link, single=single)
     raise ValueError("the manifest describes an unknown kind of model")
 
 
 def _arrays(record: AdditiveModel | Trees | Parity) -> dict[str, NDArray[Any]]:
-    return {field.name: getattr(record, field.name) for field in fields(record)}
+    content = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {name: value for name, value in content.items() if isinstance(value, np.ndarray)}
 
 
 def _bounded(path: Path, limit: int = MAX_BYTES) -> Path:

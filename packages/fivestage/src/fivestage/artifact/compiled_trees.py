@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fivestage.artifact.tree_ensemble import Trees
+from fivestage.artifact.trees import Trees
 from fivestage.common.columns import Floats, Ints
 
 SOURCE = Path(__file__).with_name("trees.c")
@@ -20,20 +20,21 @@ NODE = np.dtype([("threshold", np.float64), ("split", np.uint32), ("left", np.in
 class CompiledTrees:
     """Computes the margins of trees, one per output; use it from one thread at a time."""
 
-    def __init__(self, trees: Trees, features: int, library: ctypes.PyDLL) -> None:
+    def __init__(self, trees: Trees, library: ctypes.PyDLL) -> None:
+        features, (sums, width) = trees.features, trees.bases.shape
         nodes = np.empty(len(trees.left), dtype=NODE)
         # A split on categories becomes a column of the row: 0 for left, 1 for right.
         splits = trees.threshold[trees.category].astype(np.int64)
         column, split_feature = trees.feature.copy(), np.zeros(len(trees.matched), dtype=np.int64)
         column[trees.category], split_feature[splits] = features + splits, trees.feature[trees.category]
         nodes["threshold"] = np.where(trees.category, 0.5, trees.threshold)
-        nodes["split"] = 2 * column + (~trees.missing_left & ~trees.is_leaf())
+        nodes["split"] = 2 * column + ~trees.missing_left
         nodes["left"] = trees.left
         depths = _depths(trees)
         numbers = np.argsort(-depths, kind="stable")
         padding = np.arange(-len(numbers) % LANES)  # the last tree again, with a place of its own
         order = np.append(numbers, np.full(len(padding), numbers[-1]))
-        self.outputs = outputs = len(trees.ends)
+        self.outputs = outputs = sums * width
         self._arrays = (
             nodes,
             np.ascontiguousarray(trees.value),
@@ -45,10 +46,10 @@ class CompiledTrees:
             np.ascontiguousarray(trees.ends),
             np.ascontiguousarray(trees.bases),
             np.empty(features + len(split_feature)),
-            np.empty(len(order)),
+            np.empty(len(order), dtype=np.int64),
         )
-        sizes = (features, len(order), outputs, *reversed(trees.matched.shape))
-        self._struct = (ctypes.c_int64 * 16)(*sizes, *map(_address, self._arrays))
+        sizes = (features, len(order), sums, width, *reversed(trees.matched.shape))
+        self._struct = (ctypes.c_int64 * 17)(*sizes, *map(_address, self._arrays))
         self._row, self._out = np.empty(features), np.empty(outputs)
         self._shape = () if outputs == 1 else (outputs,)
         self._read: Callable[[], Any] = self._out.item if outputs == 1 else self._out.tolist

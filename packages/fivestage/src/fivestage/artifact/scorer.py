@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from fivestage.artifact.calibration import AnyCalibration
 from fivestage.artifact.compiled_trees import SOURCE, CompiledTrees
 from fivestage.artifact.onnx_graphs import OnnxGraphs, OnnxScorer
 from fivestage.artifact.shapley import Explainer
-from fivestage.artifact.tree_ensemble import Ensemble, UnsupportedError
+from fivestage.artifact.trees import Trees, UnsupportedError
 from fivestage.common.columns import Floats
 from fivestage.common.errors import UserError
 from fivestage.common.native import library
@@ -22,10 +22,7 @@ SINGLE_TOLERANCE = 1e-4  # the same in single precision, whose rounding error is
 SMALLEST_PROBABILITY = 1e-6  # probabilities are clipped, as the log-odds of 0 and 1 are infinite
 REGRESSION_SCORES = DECISION + 1  # raw scores per regression forecast
 
-if TYPE_CHECKING:
-    from fivestage.artifact.treelite_checkpoint import Interpreter
-
-ModelData = Ensemble | AdditiveModel | OnnxGraphs
+ModelData = Trees | AdditiveModel | OnnxGraphs
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,9 @@ class Scorer:
 
     def __init__(self, model: ModelData, calibration: AnyCalibration) -> None:
         self._calibration, self._model = calibration, model
-        self._backend, self.why_slow = _backend(model)  # why trees are not compiled; empty when they are
+        self._backend = _backend(model)
+        # Why trees are scored by slower Python code; empty if they are not.
+        self.why_slow = "the C code could not be compiled here" if isinstance(self._backend, Trees) else ""
         self._probabilities, self._single = model.link == "probability", model.single
         self._regression = calibration.task == "regression"
         # One row of plain trees is scored without any numpy.
@@ -93,9 +92,11 @@ class Scorer:
         match self._model:
             case AdditiveModel():
                 return [AdditiveExplainer(self._model, output) for output in range(len(self._model.base))]
-            case Ensemble(trees=trees) if trees is not None:
-                return [Explainer(trees, one, self._model.features) for one in range(len(trees.ends))]
-        raise UnsupportedError("only boosted trees and linear models can be explained exactly")
+            case Trees(link="margin"):
+                return [Explainer(self._model, output) for output in range(len(self._model.ends))]
+        raise UnsupportedError(
+            "only boosted trees, regression forests and linear models can be explained exactly"
+        )
 
     def require_parity(self, parity: Parity) -> None:
         """Check that the raw scores equal those of the original model, within the tolerance."""
@@ -132,19 +133,10 @@ def regression_scores(scores: Floats) -> Floats:
     return np.column_stack([scores] * REGRESSION_SCORES) if scores.ndim == 1 else scores
 
 
-def _backend(model: ModelData) -> "tuple[CompiledTrees | Interpreter | AdditiveModel | OnnxScorer, str]":
-    """Return what scores the model and, if that is treelite's slow interpreter, the reason."""
-    match model:
-        case AdditiveModel():
-            return model, ""
-        case OnnxGraphs():
-            return OnnxScorer(model), ""
-    code = library(SOURCE)
-    if code is not None and model.trees is not None:
-        return CompiledTrees(model.trees, model.features, code), ""
-    from fivestage.artifact.treelite_checkpoint import Interpreter
-
-    why_slow = "the C code could not be compiled here"
-    if model.trees is None:
-        why_slow = "they are not plain sums of trees that split at <= or on categories"
-    return Interpreter(model.checkpoints), why_slow
+def _backend(model: ModelData) -> CompiledTrees | Trees | AdditiveModel | OnnxScorer:
+    """Return what scores the model."""
+    if isinstance(model, OnnxGraphs):
+        return OnnxScorer(model)
+    if isinstance(model, Trees) and (code := library(SOURCE)):
+        return CompiledTrees(model, code)
+    return model

@@ -9,7 +9,7 @@ Gauss-Legendre nodes integrate exactly.
 
 import numpy as np
 
-from fivestage.artifact.tree_ensemble import Trees, UnsupportedError
+from fivestage.artifact.trees import Trees, UnsupportedError
 from fivestage.common.columns import Floats, Ints
 
 Step = tuple[int, bool]  # a split's node, and whether the path goes left there
@@ -19,10 +19,10 @@ Path = dict[int, tuple[float, list[Step]]]  # by feature: share of training rows
 class Explainer:
     """Explains one output, whose trees are stored as paths to their leaves."""
 
-    def __init__(self, trees: Trees, output: int, features: int) -> None:
+    def __init__(self, trees: Trees, output: int) -> None:
         if not np.all(trees.cover > 0):
             raise UnsupportedError("the nodes of its trees lack counts of training rows")
-        self._trees, self._features = trees, features
+        self._trees, self._features = trees, trees.features
         paths: list[tuple[float, Path]] = []
         for root in trees.roots[trees.ends[output - 1] if output else 0 : trees.ends[output]].tolist():
             self._walk(root, {}, paths)
@@ -44,12 +44,13 @@ class Explainer:
         nodes, weights = np.polynomial.legendre.leggauss(depth // 2 + 1)
         self._t, self._weight = (nodes + 1) / 2, weights / 2
         # The mean margin of the training rows.
-        self.base = float(trees.bases[output]) + float(self._value @ self._share.prod(axis=1))
+        self.base = float(trees.bases[output, 0]) + float(self._value @ self._share.prod(axis=1))
 
     def contributions(self, row: Floats) -> Floats:
         """Return each feature's contribution to the margin; `base` plus their sum is the margin."""
         follows = np.ones(self._slot.size)
-        follows[self._cell[self._trees.goes_left(row)[self._split] != self._goes_left]] = 0
+        left = self._trees.goes_left(self._split, row[self._trees.feature[self._split]])
+        follows[self._cell[left != self._goes_left]] = 0
         follows = follows.reshape(self._slot.shape)
         factors = self._share[..., None] * (1 - self._t) + follows[..., None] * self._t
         others = factors.prod(axis=1, keepdims=True) / factors
@@ -60,7 +61,7 @@ class Explainer:
         """Append the leaves below a node, each as its value and the path to it."""
         trees, left = self._trees, int(self._trees.left[node])
         if left == node:
-            paths.append((float(trees.value[node]), path))
+            paths.append((float(trees.value[node, 0]), path))
             return
         feature = int(trees.feature[node])
         share, steps = path.get(feature, (1.0, []))

@@ -12,18 +12,18 @@ typedef struct {
 } Node;
 
 typedef struct {
-    int64_t features, trees, outputs, categories, category_splits; /* trees: padded to a multiple of LANES */
+    int64_t features, trees, sums, width, categories, category_splits; /* trees: padded to a multiple of LANES */
     const Node *nodes;
-    const double *values;         /* per node */
+    const double *values;         /* nodes x width: a sum for each class, where leaves have a value for each */
     const int64_t *split_feature; /* per category split */
     const uint8_t *matched;       /* category splits x categories: those that go left */
     const int64_t *roots;         /* per tree, the deepest tree first */
     const int64_t *depths;
     const int64_t *numbers;       /* the place of each tree in the sums */
-    const int64_t *ends;          /* per output, the end of its trees */
-    const double *bases;          /* per output */
+    const int64_t *ends;          /* per sum, the end of its trees */
+    const double *bases;          /* sums x width */
     double *columns;              /* of a row: its features, and for each category split 0 for left, 1 for right */
-    double *leaves;               /* one per tree */
+    int64_t *leaves;              /* the node that a row reaches in each tree, times width */
 } Trees;
 
 static void fill(const Trees *trees, const double *row) {
@@ -52,12 +52,15 @@ void margins(const Trees *trees, const double *row, int64_t count, double *out) 
                     at[lane] = node.left + ((value > node.threshold) | ((value != value) & node.split & 1));
                 }
             for (int lane = 0; lane < LANES; lane++)
-                trees->leaves[trees->numbers[first + lane]] = trees->values[at[lane]];
+                trees->leaves[trees->numbers[first + lane]] = at[lane] * trees->width;
         }
-        for (int64_t output = 0, tree = 0; output < trees->outputs; output++) {
-            double sum = trees->bases[output];
-            for (; tree < trees->ends[output]; tree++) sum += trees->leaves[tree];
-            *out++ = sum;
-        }
+        const double *base = trees->bases;
+        for (int64_t number = 0, start = 0; number < trees->sums; start = trees->ends[number++])
+            for (int64_t place = 0; place < trees->width; place++) {
+                double sum = *base++;
+                for (int64_t tree = start; tree < trees->ends[number]; tree++)
+                    sum += trees->values[trees->leaves[tree] + place];
+                *out++ = sum;
+            }
     }
 }

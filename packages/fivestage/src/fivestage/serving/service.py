@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from fivestage.artifact.engine import MANY
-from fivestage.artifact.tree_ensemble import UnsupportedError
+from fivestage.artifact.trees import UnsupportedError
 from fivestage.common.errors import UserError
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.features.stores import LoggedEvent, UnlearnableEventError
@@ -278,7 +278,7 @@ class PredictionService:
         slow = model.engine.scorer.why_slow
         self.metrics.serving(model.version, model.digest, compiled=not slow)
         if slow:
-            logger.warning("trees run in treelite's interpreter: %s", slow)
+            logger.warning("trees are scored by slower Python code: %s", slow)
         logger.info("serving", extra={"version": model.version, "digest": model.digest})
 
     def _rebuild_history(self, model: Model) -> int:

@@ -16,10 +16,10 @@ from fivestage.artifact.additive import AdditiveModel
 from fivestage.artifact.calibration import AnyCalibration
 from fivestage.artifact.onnx_graphs import OnnxGraphs
 from fivestage.artifact.scorer import ModelData, Parity, Scorer
-from fivestage.artifact.tree_ensemble import Ensemble, probes
-from fivestage.artifact.treelite_checkpoint import ensemble_of
+from fivestage.artifact.trees import Trees, probes
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
+from fivestage.training.treelite_trees import trees_from
 
 Converter = Callable[[], ModelData | None]
 Score = Callable[[Floats], Floats]  # rows x features to raw scores, by the fitted estimators
@@ -63,8 +63,8 @@ def convert(
                 failures[kind] = "it has none that can be read"
                 continue
             parity = Parity(synthetic, expected)
-            if isinstance(converted, Ensemble) and converted.trees is not None:
-                at_splits = probes(converted.trees, converted.features)
+            if isinstance(converted, Trees):
+                at_splits = probes(converted)
                 parity = Parity(
                     np.vstack([at_splits, synthetic]), np.concatenate([score(at_splits), expected])
                 )
@@ -89,21 +89,21 @@ def synthetic_rows(rows: Floats, seed: int = 0) -> Floats:
     return np.asarray(drawn, dtype=np.float64)
 
 
-def trees_of(models: Sequence[Any]) -> Ensemble | None:
+def trees_of(models: Sequence[Any]) -> Trees | None:
     """Convert tree ensembles of scikit-learn, LightGBM or XGBoost with treelite; None for other models."""
     names = [type(model).__name__ for model in models]
     if all(hasattr(model, "booster_") for model in models):
-        return _ensemble([_from_lightgbm(model.booster_) for model in models])
+        return trees_from([_from_lightgbm(model.booster_) for model in models])
     if all(hasattr(model, "get_booster") for model in models):
-        return _ensemble(
+        return trees_from(
             [treelite.frontend.from_xgboost(model.get_booster()) for model in models], single=True
         )
     if all(name.startswith(BOOSTED) for name in names):
         exact = all(name.startswith("Hist") for name in names)  # others round features to single precision
-        return _ensemble([treelite.sklearn.import_model(model) for model in models], single=not exact)
+        return trees_from([treelite.sklearn.import_model(model) for model in models], single=not exact)
     if all(name.startswith(AVERAGED) for name in names):
         link = "probability" if names[0].endswith("Classifier") else "margin"
-        return _ensemble([treelite.sklearn.import_model(model) for model in models], link, single=True)
+        return trees_from([treelite.sklearn.import_model(model) for model in models], link, single=True)
     return None
 
 
@@ -116,10 +116,6 @@ def _from_lightgbm(booster: Any) -> treelite.Model:
         lowered = np.where(threshold == -LIGHTGBM_ZERO, np.nextafter(threshold, -np.inf), threshold)
         tree.set_field("threshold", lowered)
     return model
-
-
-def _ensemble(models: Sequence[treelite.Model], link: str = "margin", *, single: bool = False) -> Ensemble:
-    return ensemble_of([bytes(model.serialize_bytes()) for model in models], link, single=single)
 
 
 def additive_of(score: Score, rows: Floats, levels: Mapping[int, int]) -> AdditiveModel:
