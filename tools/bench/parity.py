@@ -26,11 +26,7 @@ from problem import PROBLEM
 
 
 def compare(folder: Path, every: int) -> str:
-    """Stream all events, request rows at an interval, and describe the result in a sentence.
-
-    Raises:
-        UserError: naming rows and features that differ.
-    """
+    """Stream all events and request rows at an interval; raise a UserError naming features that differ."""
     contract = PROBLEM.contract
     artifact = replace(
         load_artifact(read_served_version(folder / "current").folder), history=OfflineFeatureStore({})

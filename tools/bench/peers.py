@@ -97,11 +97,7 @@ def types_of(contract: Contract) -> dict[str, str]:
 
 
 def prepare(artifact: Artifact, artifact_folder: Path, rows: Rows, port: int) -> None:
-    """Install the environments, and train a model of the same size in each.
-
-    Raises:
-        UserError: if one cannot be installed.
-    """
+    """Install the environments, and train a model of the same size in each."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     trees = artifact.models
     if not isinstance(trees, Trees):
@@ -123,11 +119,7 @@ def prepare(artifact: Artifact, artifact_folder: Path, rows: Rows, port: int) ->
 
 
 def installed(name: str) -> Path:
-    """Return the Python of an environment; install the environment if it is missing or outdated.
-
-    Raises:
-        UserError: if it cannot be installed.
-    """
+    """Return the Python of an environment, which is installed if it is missing or outdated."""
     requirements = {**ENVIRONMENTS, **DETECTORS, **CLIENTS}[name]
     folder = FOLDER / name
     python, done = folder / "bin" / "python", folder / "installed.txt"

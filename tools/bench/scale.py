@@ -128,11 +128,7 @@ def run_stage(name: str, folder: Path) -> None:
 
 
 def measure_size(times: int) -> Iterator[Line]:
-    """Run all stages at one size.
-
-    Raises:
-        UserError: if a stage fails, or exceeds the memory limit.
-    """
+    """Run all stages at one size; raise a UserError if one exceeds the memory limit."""
     folder = generate(times)
     for stage in STAGES:
         line = Line(times, stage, **run_in_new_process(folder, stage))
@@ -155,11 +151,7 @@ def generate(times: int) -> Path:
 
 
 def run_in_new_process(folder: Path, stage: str, workers: str = "") -> dict[str, Any]:
-    """Run a stage in a new process, and return its resources.
-
-    Raises:
-        UserError: if it fails.
-    """
+    """Run a stage in a new process, and return its resources."""
     environment = os.environ | {
         "FIVESTAGE_DATA": str(folder / "raw"),
         "FIVESTAGE_WORKERS": workers,
@@ -254,11 +246,7 @@ def say(sentence: str) -> None:
 
 
 def bench(sizes: Sequence[int], *, others: bool) -> None:
-    """Measure the given sizes and keep the record of the others; with `others`, measure everything else too.
-
-    Raises:
-        UserError: if a stage fails.
-    """
+    """Measure the given sizes and keep the record of the others; with `others`, measure the rest too."""
     previous = TypeAdapter(Found).validate_json(JSON.read_bytes()) if JSON.exists() else Found(0)
     curve, equal = (
         (tuple(learning_curve()), tuple(compare_workers())) if others else (previous.curve, previous.equal)

@@ -101,11 +101,7 @@ def servers(folder: Path, rows: peers.Rows, columns: Mapping[str, str] | None) -
 
 @contextmanager
 def started(server: Server) -> Iterator[int]:
-    """Start a server, wait until it answers, and yield its process id.
-
-    Raises:
-        UserError: if it does not answer.
-    """
+    """Start a server, wait until it answers, and yield its process id."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **server.environment}
     LOGS.parent.mkdir(parents=True, exist_ok=True)
     with LOGS.open("wb") as log:
@@ -161,11 +157,7 @@ def measured(name: str, pid: int, server: Server, seconds: float) -> Iterator[Li
 def compare(
     pointer_folder: Path, rounds: int, seconds: float, *, with_peers: bool
 ) -> tuple[list[Line], float, str]:
-    """Compare all servers in turns, restarted in each round: medians, logged bytes per row, and overload.
-
-    Raises:
-        UserError: if a server fails.
-    """
+    """Compare all servers in turns, restarted in each round: medians, logged bytes per row, and overload."""
     artifact_folder = read_served_version(pointer_folder / "current").folder
     artifact = load_artifact(artifact_folder)
     rows = requests(artifact)
@@ -195,11 +187,7 @@ def compare(
 
 
 def overload(folder: Path, server: Server, highest: float, seconds: float) -> str:
-    """Describe the responses when requests arrive at several times the highest rate.
-
-    Raises:
-        UserError: if a response is neither a prediction nor a 503 with Retry-After.
-    """
+    """Send requests at several times the highest rate: each must get a prediction, or 503 with Retry-After."""
     with started(server) as pid:
         load(PORT, server.single, CONNECTIONS, 0.5, pid)
         found = load(PORT, server.single, CROWD, seconds, pid, TIMES * highest)

@@ -16,11 +16,7 @@ from tools.book.site import build
 
 
 def generated_pages() -> dict[str, str]:
-    """Return the text of every generated page, by path.
-
-    Raises:
-        UserError: if a measurement is missing, or is for another contract.
-    """
+    """Return the text of every generated page, by path; a missing measurement raises a UserError."""
     found = records()
     require_current(found, problem_now())
     contract = PROBLEM.contract
@@ -29,11 +25,7 @@ def generated_pages() -> dict[str, str]:
 
 
 def require_written(texts: dict[str, str]) -> None:
-    """Verify that the pages match the measurements; line numbers of code may differ.
-
-    Raises:
-        UserError: naming the pages that are out of date.
-    """
+    """Raise a UserError that names pages that do not match the measurements; line numbers may differ."""
     stale = [
         name
         for name, text in texts.items()

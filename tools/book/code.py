@@ -12,11 +12,7 @@ LINE = re.compile(r"(\]\([^)#\s]+)#L\d+\)")  # the line of a link to code
 
 
 def line_of(path: str, name: str, root: Path = ROOT) -> int:
-    """Return the line that defines a name: `Class.method` in Python, else the first words of a line.
-
-    Raises:
-        UserError: if the file is missing or does not define the name.
-    """
+    """Return the line that defines a name: `Class.method` in Python, else the first words of a line."""
     place = root / path
     if not place.is_file():
         raise UserError(f"A page links to {path}, which does not exist.")
@@ -50,11 +46,7 @@ def _defined(tree: ast.AST, names: list[str]) -> int | None:
 
 
 def link(path: str, name: str, page: Path, root: Path = ROOT) -> str:
-    """Return a link from a page to the definition of a name, or to the file if the name is empty.
-
-    Raises:
-        UserError: as `line_of`.
-    """
+    """Return a link from a page to the definition of a name, or to the file if the name is empty."""
     if not name and not (root / path).exists():
         raise UserError(f"A page links to {path}, which does not exist.")
     target = os.path.relpath(root / path, (root / page).parent)

@@ -106,11 +106,7 @@ def _fullest(compared: Any) -> int:
 
 @cache
 def planned(gpus: int, *arguments: str) -> Any:
-    """Return the run that `make plan` projects for 70B parameters and 2T tokens, or with other arguments.
-
-    Raises:
-        UserError: if no layout fits.
-    """
+    """Return the run that `make plan` projects for 70B parameters and 2T tokens, or with other arguments."""
     plan, search = _plan("__main__"), _plan("search")
     job = plan.job_of(plan.options("--gpus", str(gpus), *arguments))
     found = search.require_fitting(job, search.search(job))

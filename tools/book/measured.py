@@ -105,11 +105,7 @@ def write(name: str, record: Record, to: Path = FOLDER) -> Path:
 
 
 def records(folder: Path = FOLDER) -> dict[str, Record]:
-    """Load all records, by name.
-
-    Raises:
-        UserError: naming a file that is not a record.
-    """
+    """Load all records, by name."""
     found = {}
     for path in sorted(folder.glob("*.json")):
         try:
@@ -120,11 +116,7 @@ def records(folder: Path = FOLDER) -> dict[str, Record]:
 
 
 def require_current(found: Mapping[str, Record], problem: Mapping[str, Any]) -> None:
-    """Verify that the parts of problem.yaml that a record depends on are unchanged; new parts may be added.
-
-    Raises:
-        UserError: naming the measurements to repeat.
-    """
+    """Raise a UserError that names the measurements to repeat, if problem.yaml has changed since."""
     stale = {
         name: where
         for name, record in found.items()
@@ -157,11 +149,7 @@ def changed(before: Any, now: Any, where: str = "") -> str:
 
 
 def results_of(record: Record) -> Results:
-    """Return the stages' results in the demo's record.
-
-    Raises:
-        UserError: if another version of the project wrote them.
-    """
+    """Return the stages' results in the demo's record."""
     try:
         return TypeAdapter(Results).validate_python(record.found)
     except ValidationError as error:

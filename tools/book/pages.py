@@ -55,11 +55,7 @@ class Sizing:
 
 
 def sizing_of(contract: Contract, times: float = 1) -> Sizing:
-    """Plan the deployment for the contract's request rate, or a multiple of it.
-
-    Raises:
-        UserError: if no measurement exists, or no number of replicas suffices.
-    """
+    """Plan the deployment for the contract's request rate, or a multiple of it."""
     more = {"requests_per_second": times * contract.service.requests_per_second}
     contract = contract.model_copy(update={"service": contract.service.model_copy(update=more)})
     capacity, assumed, prices = read_capacity(), read(Assumptions, ASSUMPTIONS), read(Prices, PRICES)
@@ -86,11 +82,7 @@ class Cited:
         self.sentences: list[str] = []
 
     def record(self, name: str) -> Record:
-        """Return a record and cite it.
-
-        Raises:
-            UserError: if it is missing, with the command that measures it.
-        """
+        """Return a record and cite it; if it is missing, a UserError names the command that measures it."""
         if name not in self._records:
             raise UserError(
                 f"A page cites docs/measured/{name}.json, which is missing: "
@@ -125,22 +117,14 @@ class Book:
         )
 
     def pages(self) -> dict[str, str]:
-        """Render every page with a template, by its path in the repository.
-
-        Raises:
-            UserError: naming the template, and what it lacks.
-        """
+        """Render every page with a template, by its path in the repository."""
         names = [
             path.relative_to(self._sources).as_posix() for path in sorted(self._sources.rglob(f"*{SUFFIX}"))
         ]
         return {f"{DESIGN}/{name.removesuffix(SUFFIX)}": self._rendered(name) for name in names}
 
     def marked(self, root: Path = ROOT) -> dict[str, str]:
-        """Render every page with generated parts.
-
-        Raises:
-            UserError: as `pages`.
-        """
+        """Render every page with generated parts."""
         found = {}
         for path, blocks in MARKED.items():
             text = (root / path).read_text(encoding="utf-8")

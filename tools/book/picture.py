@@ -25,22 +25,14 @@ LOOKED_BACK = "15m"
 
 
 def picture_of_report(page: Path = REPORTS / "index.html", to: Path = FOLDER / "report.png") -> Path:
-    """Take a screenshot of the top of a run's page.
-
-    Raises:
-        UserError: without a page, or without a browser.
-    """
+    """Take a screenshot of the top of a run's page."""
     if not page.exists():
         raise UserError(f"The screenshot needs {page}: run `make demo` first.")
     return _shoot(page.as_uri(), (1180, 560), to)
 
 
 def picture_of_service(url: str = SERVICE, to: Path = FOLDER / "service.png") -> Path:
-    """Take a screenshot of a running service's page, with the contract's example request.
-
-    Raises:
-        UserError: if no service answers, or without a browser.
-    """
+    """Take a screenshot of a running service's page, with the contract's example request."""
     try:
         with urllib.request.urlopen(url, timeout=5):  # noqa: S310 (http, by our own words)
             pass
@@ -52,11 +44,7 @@ def picture_of_service(url: str = SERVICE, to: Path = FOLDER / "service.png") ->
 
 
 def picture_of_dashboard(url: str = "", to: Path = FOLDER / "dashboard.png") -> Path:
-    """Take a screenshot of the dashboard in a Grafana without login, by default at `GRAFANA_URL`.
-
-    Raises:
-        UserError: if the dashboard is missing, or without a browser.
-    """
+    """Take a screenshot of the dashboard in a Grafana without login, by default at `GRAFANA_URL`."""
     url = url or os.environ.get(GRAFANA, "http://127.0.0.1:3000")
     name = json.loads((ROOT / "monitoring" / "dashboard.json").read_text(encoding="utf-8"))["uid"]
     try:

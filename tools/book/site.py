@@ -29,11 +29,7 @@ BADGE = re.compile(r"(?m)^\[!\[.*\n")
 
 
 def stage(root: Path = ROOT, work: Path = WORK) -> list[Path]:
-    """Write the input of Sphinx; return the linked files of code.
-
-    Raises:
-        UserError: naming a page with a broken link, and the link.
-    """
+    """Write the input of Sphinx, and return the linked files of code; a broken link raises a UserError."""
     shutil.rmtree(work, ignore_errors=True)
     source, code = work / "source", set[Path]()
     pages = {Path("README.md"): Path("index.md")}
@@ -61,11 +57,7 @@ def stage(root: Path = ROOT, work: Path = WORK) -> list[Path]:
 
 
 def linked(text: str, page: Path, pages: dict[Path, Path], root: Path = ROOT) -> tuple[str, set[Path]]:
-    """Return a page with links to the site's pages, and to its code at the line of each name; and that code.
-
-    Raises:
-        UserError: naming a broken link.
-    """
+    """Return a page with links to the site's pages and to lines of its code, and that code."""
     code: set[Path] = set()
 
     def replacement(found: re.Match[str]) -> str:
@@ -130,11 +122,7 @@ def write_code(paths: list[Path], root: Path, to: Path) -> None:
 
 
 def build(root: Path = ROOT, work: Path = WORK, site: Path = SITE) -> Path:
-    """Build the site; any warning is an error.
-
-    Raises:
-        UserError: with the output of Sphinx, if it fails.
-    """
+    """Build the site; raise a UserError for any warning of Sphinx."""
     write_code(stage(root, work), root, work / "extra")
     shutil.rmtree(site, ignore_errors=True)
     command = [

@@ -53,11 +53,7 @@ def main() -> None:
 
 
 def run(chosen: Sequence[Scenario]) -> tuple[list[Seen], str]:
-    """Run each scenario under load in a temporary namespace; return the results, and the cluster in words.
-
-    Raises:
-        UserError: if KUBECONFIG is not set, or a scenario ends unexpectedly.
-    """
+    """Run each scenario under load in a temporary namespace; return the results, and the cluster in words."""
     from fivestage.registry.versions import ModelRegistry
 
     if not os.environ.get("KUBECONFIG"):

@@ -74,11 +74,7 @@ def rolling_update(stage: Stage) -> None:
 
 
 def released_and_back(stage: Stage) -> None:
-    """Another version is released with a canary, then rolled back.
-
-    Raises:
-        UserError: if the first version does not serve again.
-    """
+    """Another version is released with a canary, then rolled back."""
     other = replace(stage.model, version=f"{stage.model.version}-again")  # a new annotation: new pods
     stage.release(other)
     stage.releases.roll_back(stage.model, "chaos")
@@ -101,11 +97,7 @@ def pod_killed(stage: Stage) -> None:
 
 
 def node_drained(stage: Stage) -> None:
-    """A node is drained of the service's pods, one after another.
-
-    Raises:
-        SkippedError: on a cluster with one node.
-    """
+    """A node is drained of the service's pods, one after another; this needs two nodes."""
     nodes = [node for node in all_objects(stage, "nodes") if not node["spec"].get("unschedulable")]
     pods = newest_pods(stage.cluster, deployment(stage))
     hosts = [pod["spec"]["nodeName"] for pod in pods]
@@ -183,11 +175,7 @@ def require_refusal(
     image: str = "",
     wait_seconds: float = 300,
 ) -> None:
-    """Release a faulty version, which a certain check must refuse.
-
-    Raises:
-        UserError: if it is released, or another check refuses it.
-    """
+    """Release a faulty version; raise a UserError unless the given check refuses it."""
     try:
         releases = replace(stage.releases, overlay=overlay, wait_seconds=wait_seconds)
         releases.release(model, stage.contract, image=image, why="chaos", bake_seconds=BAKE_SECONDS)

@@ -24,11 +24,7 @@ ANSWERS = ".copier-answers.yml"
 
 
 def start(root: Path, data: dict[str, str], template: str) -> list[str]:
-    """Turn a working tree of the template into a project; return the files that were removed.
-
-    Raises:
-        UserError: if there are uncommitted changes, or it is a project already.
-    """
+    """Turn a working tree of the template into a project; return the files that were removed."""
     if not (root / "copier.yml").exists():
         raise UserError(f"{root} is a project already: run `copier update` for new versions of the template.")
     if _git(root, "status", "--porcelain"):

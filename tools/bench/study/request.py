@@ -51,11 +51,7 @@ print(imported - started, loaded - imported, time.process_time() - loaded)
 
 
 def measure() -> dict[str, Any]:
-    """Measure the model of the last `make demo` or `make deploy`.
-
-    Raises:
-        UserError: if there is none.
-    """
+    """Measure the model of the last `make demo` or `make deploy`."""
     folders = (VAR / "serving", VAR / "demo")
     folder = next((one for one in folders if (one / "current").exists()), None)
     if folder is None:

@@ -437,11 +437,7 @@ def check_generated(
 
 
 def fill(template: str, question: str, passages: Sequence[Passage]) -> str:
-    """Fill a prompt's template with numbered passages and the question.
-
-    Raises:
-        UserError: if the template lacks {context} or {question}.
-    """
+    """Fill a template with numbered passages and the question; raise a UserError if it lacks either place."""
     if "{context}" not in template or "{question}" not in template:
         raise UserError("The prompt's template lacks {context} or {question}: register one that has both.")
     context = "\n\n".join(

@@ -51,11 +51,7 @@ class AskSettings(Settings):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read the settings from the environment, with defaults for missing ones.
-
-        Raises:
-            UserError: for an invalid or unknown variable, by name.
-        """
+        """Read the settings; raise a UserError that names an invalid or unknown variable."""
         given = {
             SERVE + name.removeprefix(PREFIX): value
             for name, value in environment.items()

@@ -225,10 +225,9 @@ def judge(contract: AssistantContract, index: SearchIndex, champion: SearchIndex
 
 
 def questions_of(contract: AssistantContract, index: SearchIndex) -> list[Question]:
-    """Return the questions that the corpus can answer: not every stage or version exists in every project.
+    """Return the questions that the corpus can answer, as not every stage or version exists in a project.
 
-    Raises:
-        UserError: if a question's own page is missing from the corpus; it names the question.
+    Raises a UserError that names a question whose own page, not a record, is missing.
     """
     headings, found = headings_of(index.passages), []
     for question in read_questions(ROOT / contract.questions):

@@ -125,11 +125,7 @@ def require_passed(gates: Sequence[Gate], what: str) -> None:
 
 
 def current_release(folder: Path) -> ServedRelease | None:
-    """Return the release that serves, or None before the first promotion.
-
-    Raises:
-        UserError: if another version of the assistant wrote the file.
-    """
+    """Return the release that serves, if any; raise a UserError if another version wrote it."""
     path = folder / CURRENT
     if not path.exists():
         return None
