@@ -187,7 +187,7 @@ def compare(
 
 
 def overload(folder: Path, server: Server, highest: float, seconds: float) -> str:
-    """Send requests at several times the highest rate: each must get a prediction, or 503 with Retry-After."""
+    """Send requests at several times the highest rate: each gets a prediction, or 503 with Retry-After."""
     with started(server) as pid:
         load(PORT, server.single, CONNECTIONS, 0.5, pid)
         found = load(PORT, server.single, CROWD, seconds, pid, TIMES * highest)
