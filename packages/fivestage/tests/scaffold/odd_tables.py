@@ -306,12 +306,13 @@ def sap_list(folder: Path) -> Words:
     made["Alter"] = [f"{one}".translate(german) for one in frame["age"]]
     made["Menge"] = [f"{one:,}".translate(german) for one in random.integers(1, 4_000, len(frame))]
     made["Währg"] = "EUR"
+    made["Eilt"] = np.where(random.random(len(frame)) < 0.3, "X", "")
     made["Tarif"], made["Angelegt am"] = frame["plan"], frame["at"].dt.strftime("%d.%m.%Y")
     made["Storniert am"] = np.where(
         frame["left"] == "yes", (frame["at"] + pd.Timedelta(days=3)).dt.strftime("%d.%m.%Y"), "00.00.0000"
     )
     made["Storno"] = np.where(frame["left"] == "yes", "X", "")
-    totals = "*\t\t\t9.999.999,99\t\t\t\t\t\n"
+    totals = "*\t\t\t9.999.999,99\t\t\t\t\t\t\t\t\n"
     title = "03.11.2025\t\t\tDynamische Listenausgabe\t\t1\n\nAufträge Werk 0300\n\n"
     headers, rows = made.to_csv(index=False, sep="\t").split("\n", 1)
     path = folder / "VA05.txt"

@@ -1201,6 +1201,7 @@ def test_points_separate_thousands_where_other_columns_have_decimal_commas(tmp_p
     found = draft(options_of(odd_tables.sap_list(tmp_path)))
     assert (found.profiles["Menge"].kind, found.currency) == ("integer", "EUR")
     assert 1_000 < found.profiles["Menge"].high < 4_000
+    assert "Eilt" in [one.header for one in found.features]  # X or empty, which is not constant
     amounts = table(y=[f"{one:,}".replace(",", ".") for one in range(900, 1_200)], price=["1.234,5"] * 300)
     amounts.to_csv(tmp_path / "amounts.csv", index=False, sep=";")
     assert draft(InitOptions(str(tmp_path / "amounts.csv"), "y")).target.high == 1_199

@@ -134,6 +134,18 @@ def test_titles_above_the_headers_are_skipped_and_said(tmp_path: Path) -> None:
     assert found.notes == ("The first 3 lines are skipped: the headers are below.",)
 
 
+def test_an_encoding_that_is_a_guess_is_said_with_a_word(tmp_path: Path) -> None:
+    """Polish bytes are legal in the encoding of Western Europe, and other letters there."""
+    (tmp_path / "table.csv").write_bytes("id;Wartość\n1;5\n2;6\n".encode("cp1250"))
+    (note,) = find_reader(str(tmp_path / "table.csv"))[0].notes
+    assert note.startswith("The file is not UTF-8, so it is read as cp1252: 'Wartoœæ'. If these letters are")
+
+
+def test_marks_of_databases_for_no_value_are_missing(tmp_path: Path) -> None:
+    table = table_of(written(tmp_path, "a\tb\n1.5\t\\N\n\\N\tx\n(null)\ty\n"))
+    assert table.isna().to_numpy().tolist() == [[False, True], [True, False], [True, False]]
+
+
 def test_headers_with_a_field_too_few_are_no_title(tmp_path: Path) -> None:
     rows = ["a,b,c", *["1,2,3,4,5"] * 50]
     with pytest.raises(UserError, match="line 2 has 5 fields, the headers are 3"):

@@ -188,7 +188,7 @@ def inspect_column(
     profile = ColumnProfile(header, name, "category", missing, distinct, zone=zone, decimal=decimal)
     if known.empty:
         return replace(profile, left_out="it is empty")
-    if distinct == 1:
+    if distinct == 1 and not missing:  # a flag that is set or empty is a feature
         return replace(profile, left_out=f"it has one value only, {str(known.iloc[0])[:FREE_LENGTH]!r}")
     if pd.api.types.is_datetime64_any_dtype(values):
         return _timestamps(profile, values, "")

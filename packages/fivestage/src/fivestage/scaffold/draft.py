@@ -363,9 +363,10 @@ def _decided(table: pd.DataFrame, options: InitOptions) -> pd.Series | None:
     known = values.dropna()
     number = pd.api.types.is_numeric_dtype(known)
     if known.empty or (column.distinct == 1 and (number or how_written(text(known.head(1))))):
+        reason = "it is empty" if known.empty else f"it has one value only, {str(known.iloc[0])!r}"
         raise UserError(
-            f"The time column {options.time!r} cannot be used: {column.left_out}. Name another column, or "
-            "omit TIME: times are then simulated."
+            f"The time column {options.time!r} cannot be used: {reason}. Name another column, or omit TIME: "
+            "times are then simulated."
         )
     _require_timestamps(table, column, "TIME")
     decided = column.parse(values)

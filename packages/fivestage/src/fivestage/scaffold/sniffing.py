@@ -16,7 +16,7 @@ from fivestage.common.errors import UserError
 from fivestage.data.source import PARQUET, bucket, files_of, local_path, reading
 from fivestage.reporting.number_format import plural
 
-MISSING = ["?", "-", "--", "none", "NONE"]  # in addition to pandas' own
+MISSING = ["?", "-", "--", "none", "NONE", "\\N", "(null)"]  # in addition to pandas' own
 ENCODINGS = ("utf-8", "cp1252", "latin-1")
 WORKBOOK = "a workbook or an archive: save its table as CSV or Parquet"
 WEB_PAGE = "a web page, perhaps the login page of a site: download the table itself"
@@ -258,7 +258,8 @@ def _csv_options(place: str, encoding: str) -> tuple[dict[str, Any], tuple[str, 
         options["dtype"] = dict.fromkeys(texts, "str")
     if "?" in place and not place.startswith(BUCKETS) and (compression := _compression(place)):
         options["compression"] = compression
-    return options | {"na_values": MISSING, "low_memory": False}, tuple(_notes(headers, layout.skipped))
+    notes = [*_notes_of_encoding(head, encoding), *_notes(headers, layout.skipped)]
+    return options | {"na_values": MISSING, "low_memory": False}, tuple(notes)
 
 
 def _head(place: str, encoding: str) -> str:
@@ -280,6 +281,17 @@ def _texts(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     form = rf"0\d+|{THOUSANDS}" if commas else r"0\d+"
     texts = [any(re.fullmatch(form, field.strip()) for field in column) for column in columns]
     return [name for name, one in zip(headers, texts, strict=False) if one and headers.count(name) == 1]
+
+
+def _notes_of_encoding(head: str, encoding: str) -> Iterator[str]:
+    """Yield a note if the encoding is a guess: any bytes are legal in several."""
+    words = dict.fromkeys(re.findall(r"[^\W\d_]*[^\x00-\x7f][^\W\d_]*", head))
+    if words and encoding in ENCODINGS[1:]:
+        examples = ", ".join(map(repr, list(words)[:3]))
+        yield (
+            f"The file is not UTF-8, so it is read as {encoding}: {examples}. If these letters are wrong, "
+            "save it as UTF-8 and run `make init` again."
+        )
 
 
 def _notes(headers: Sequence[str], skipped: int) -> Iterator[str]:
