@@ -22,7 +22,7 @@ from fivestage.evaluation.evaluate import (
 from fivestage.evaluation.metrics import scores
 from fivestage.evaluation.task_evaluation import alternative_decisions, loss
 from fivestage.features.offline import names_by_set
-from fivestage.training.ablation import ablation
+from fivestage.training.version_evaluation import ablation
 from tests.synthetic import CHANNELS, FEATURES, Prepared, boosting, changed, prepared, synthetic_artifact
 
 

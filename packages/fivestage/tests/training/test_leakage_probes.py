@@ -14,12 +14,12 @@ from fivestage.evaluation.gates import Probe
 from fivestage.features.definitions import FeatureDefinitions, Reference
 from fivestage.features.offline import build_features, feature_matrix, learn_categories
 from fivestage.features.stores import LoggedEvent
-from fivestage.training.leakage_measures import measure_of
 from fivestage.training.leakage_probes import (
     Build,
     Learn,
     data_probes,
     future_is_unseen,
+    measure_of,
     shuffled_labels_give_chance,
     target_is_not_rebuilt,
     windows_do_not_overlap,

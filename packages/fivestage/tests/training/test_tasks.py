@@ -22,8 +22,7 @@ from fivestage.evaluation.champion_challenger import Evidence, run_gates
 from fivestage.evaluation.gates import Gate, Probe
 from fivestage.evaluation.metrics import Answers
 from fivestage.training.conversion import trees_of
-from fivestage.training.leakage_measures import measure_of
-from fivestage.training.leakage_probes import shuffled_labels_give_chance, target_is_not_rebuilt
+from fivestage.training.leakage_probes import measure_of, shuffled_labels_give_chance, target_is_not_rebuilt
 from fivestage.training.sample import TrainingSample
 from fivestage.training.selection import Selection, select
 from fivestage.training.task_trainer import a_few_trees, baseline_savings, trainer_of
