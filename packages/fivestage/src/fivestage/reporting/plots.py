@@ -147,9 +147,11 @@ def cost_curve(model: ModelSection, contract: Contract) -> Figure:
     here, currency = float(np.interp(model.threshold, at, cost)), contract.costs.currency
     axes.axvline(model.threshold, color=RED, linestyle="--", linewidth=1.2)
     axes.plot([model.threshold], [here], marker="o", color=RED)
-    axis, mark = task_display.cost_curve_labels(contract)
-    text = f"{mark.format(at=model.threshold)}\n{fmt.money(here, currency)}"
+    _, unit = task_display.label_axis(contract)
+    mark = "as decided" if unit else f"act from {model.threshold:.3f}"
+    text = f"{mark}:\n{fmt.money(here, currency)}"
     axes.annotate(text, (model.threshold, max(cost)), (6, 0), textcoords="offset points", color=RED, va="top")
+    axis = f"shift of the planned value ({unit})" if unit else "threshold"
     axes.set(xlabel=axis, ylabel=f"{currency} per 1,000 decisions")
     axes.yaxis.set_major_formatter(COUNTS)
     return figure

@@ -1,6 +1,6 @@
 """Task-dependent parts of the page, the model card and the terminal summary."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +8,9 @@ import numpy as np
 
 from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, RegressionContract
 from fivestage.contract.cost_model import cost_model_of
-from fivestage.evaluation.daily import NAN
 from fivestage.evaluation.metrics import Estimate
 from fivestage.reporting import number_format as fmt
-from fivestage.reporting.results import DataSection, ModelSection
+from fivestage.reporting.results import DataSection
 
 PER = 1000  # decisions
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # header and rows; the first column holds names
@@ -21,8 +20,7 @@ Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # header and rows; the fi
 class ShownMetrics:
     """Names of the metrics in each part of the report, the most important first."""
 
-    sets: tuple[str, str, str]  # of the ablation over feature sets
-    models: tuple[str, ...]  # of the leaderboard
+    sets: tuple[str, str, str]  # of the leaderboard, and of the ablation over feature sets
     slices: tuple[str, str]  # of a slice
     periods: tuple[str, str, str]  # of a monitored period; the second has limits
     summary: tuple[str, ...]  # of the terminal summary
@@ -32,7 +30,6 @@ class ShownMetrics:
 
 CLASSIFICATION = ShownMetrics(
     sets=("roc_auc", "log_loss", "savings_share"),
-    models=("roc_auc", "log_loss", "savings_share"),
     slices=("roc_auc", "cost_per_1000"),
     periods=("roc_auc", "bias", "cost_per_1000"),
     summary=("roc_auc", "log_loss", "calibration_error", "savings_share"),
@@ -40,7 +37,6 @@ CLASSIFICATION = ShownMetrics(
 )
 REGRESSION = ShownMetrics(
     sets=("mae", "rmse", "savings_share"),
-    models=("mae", "rmse", "savings_share"),
     slices=("mae", "cost_per_1000"),
     periods=("mae", "bias", "cost_per_1000"),
     summary=("mae", "rmse", "coverage", "savings_share"),
@@ -145,39 +141,28 @@ def prices(contract: Contract) -> Table:
 
 def stakes(contract: Contract, data: DataSection) -> tuple[str, dict[str, float]]:
     """Return the cost per 1,000 decisions of constant decisions and of an oracle that knows the outcome."""
+    weeks = data.label_rate
+
+    def mean(values: Iterable[float]) -> float:
+        return float(np.average(list(values), weights=[week.rows for week in weeks]))
+
     match contract:
         case BinaryContract():
-            truth = np.array([label_mean(data)])
+            truth = np.array([mean(week.rate for week in weeks)])
             where = f"at a rate of {fmt.percent(truth[0])}"
             decisions: dict[str, Any] = {"always act": True, "always wait": False}
         case MulticlassContract():
-            shares = class_shares(data)
-            truth = np.array([[shares.get(name, 0.0) for name in contract.label.classes]])
+            names = contract.label.classes
+            truth = np.array([[mean(week.shares.get(name, 0.0) for week in weeks) for name in names]])
             where = "at the shares of the classes"
-            decisions = {
-                f"always {fmt.spaced(name)}": place for place, name in enumerate(contract.costs.actions)
-            }
+            actions = enumerate(contract.costs.actions)
+            decisions = {f"always {fmt.spaced(name)}": place for place, name in actions}
         case _:
             return "", {}
     cost_model = cost_model_of(contract.costs)
     costs = {name: cost_model.price(truth, np.array([decision])) for name, decision in decisions.items()}
     costs["know the outcome"] = cost_model.oracle_cost(truth)
     return where, {name: PER * float(cost[0]) for name, cost in costs.items()}
-
-
-def label_mean(data: DataSection) -> float:
-    """Return the label's mean over all weeks, which is the rate of a binary label."""
-    rows = sum(week.rows for week in data.label_rate)
-    return sum(week.rate * week.rows for week in data.label_rate) / rows if rows else NAN
-
-
-def class_shares(data: DataSection) -> dict[str, float]:
-    """Return each class's share over all weeks."""
-    rows = sum(week.rows for week in data.label_rate)
-    names = dict.fromkeys(name for week in data.label_rate for name in week.shares)
-    return {
-        name: sum(week.shares.get(name, 0) * week.rows for week in data.label_rate) / rows for name in names
-    }
 
 
 def label_axis(contract: Contract) -> tuple[str, str]:
@@ -188,26 +173,6 @@ def label_axis(contract: Contract) -> tuple[str, str]:
         case RegressionContract():
             return "Mean of the label by week", contract.label.unit
     return "Rate of the label by week", ""
-
-
-def cost_curve_labels(contract: Contract) -> tuple[str, str]:
-    """Return the labels of the cost curve's x axis and of the version's own rule at threshold {at}."""
-    if isinstance(contract, RegressionContract):
-        return f"shift of the planned value ({contract.label.unit})", "as decided:"
-    return "threshold", "act from {at:.3f}:"
-
-
-def decides(contract: Contract, model: ModelSection) -> tuple[str, str]:
-    """Return how a version decides, as a name and a value."""
-    if isinstance(contract, BinaryContract):
-        return "acts from a probability of", fmt.decimal(model.threshold)
-    return "decision rule", short_rule(contract)[1]
-
-
-def headline_metric(test: Mapping[str, Estimate], contract: Contract) -> str:
-    """Format the task's first metric, with its name."""
-    name = shown_of(contract).summary[0]
-    return f"{fmt.metric_title(name)} {shown_metric(test, name)}"
 
 
 def shown_metric(test: Mapping[str, Estimate], name: str) -> str:
