@@ -67,10 +67,11 @@ class ClassificationDailySample(DailySample):
             for one in (range(len(costs.actions)) if isinstance(costs, MulticlassCosts) else (False, True))
         ]
         columns = truth.reshape(rows, -1), probabilities.reshape(rows, -1)
-        either = [np.column_stack([1 - one, one]) if self.binary else one for one in columns]
+        clipped = np.clip(columns[1], SMALLEST, 1 - SMALLEST if self.binary else 1)
+        either = [np.column_stack([1 - one, one]) if self.binary else one for one in (columns[0], clipped)]
         per_row = {
             "rows": np.ones(rows),
-            "log_loss": -(either[0] * np.log(np.clip(either[1], SMALLEST, 1))).sum(axis=1),
+            "log_loss": -(either[0] * np.log(either[1])).sum(axis=1),
             "brier": ((columns[1] - columns[0]) ** 2 + columns[0] * (1 - columns[0])).sum(axis=1),
             "cost": cost_model.price(truth, decision),
             "constant": np.column_stack(constants),

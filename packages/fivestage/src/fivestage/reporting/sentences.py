@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fivestage.contract.contract import Contract
-from fivestage.evaluation.gates import Gate, Probe
+from fivestage.evaluation.gates import ADVICE, Gate, Probe
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting import task_display
@@ -74,6 +74,11 @@ STAGES = (
 def refused(results: Results) -> bool:
     """Return whether a gate refused the model of the last run."""
     return results.model is not None and not all(gate.passed for gate in results.model.gates)
+
+
+def refusal_advice(results: Results) -> str:
+    """Say what to do if a gate refused the model of the last run; empty otherwise."""
+    return ADVICE if refused(results) else ""
 
 
 def not_run(results: Results, stage: str) -> str:
