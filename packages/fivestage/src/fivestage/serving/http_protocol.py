@@ -84,10 +84,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._admission.count_arrival(self.loop)
 
     def on_response_complete(self) -> None:
-        """See uvicorn."""
+        """See uvicorn, which sets a timer per response; `_count_second` closes idle connections instead."""
         self.transport.write(b"")  # flush a head without a body
         self._waited_seconds = 0
-        super().on_response_complete()
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
 
     def shutdown(self) -> None:
         """Stop after answering the requests that have begun or may already be on their way."""
@@ -104,22 +107,28 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._refuse(ProblemError(400, msg))
 
     def _count_second(self) -> None:
-        """Close the connection if the client is too slow, or idle while the service stops."""
+        """Close the connection if the client is too slow, or has been idle for too long."""
         if self.parser is None:
             return
         self.loop.call_later(1, self._count_second)
-        arriving = self.cycle is None or self._head_bytes > 0 or self.cycle.more_body
         unread = self.flow.write_paused or self.transport.is_closing()
-        idle = self._is_idle() and self._head_bytes == 0
-        self._waited_seconds = self._waited_seconds + 1 if unread or arriving or idle else 0
-        if idle and self._stopping and self._waited_seconds > IDLE_SECONDS:
-            # Delayed: timers run before received data is read, so a request would be closed unread.
+        arriving = self._head_bytes > 0 or (self.cycle.more_body if self.cycle else not self._stopping)
+        if unread or arriving:
+            limit = self._settings.request_seconds
+        elif self._is_idle():
+            limit = IDLE_SECONDS if self._stopping else self._settings.keep_alive_seconds
+        else:
+            self._waited_seconds = 0  # the service is answering
+            return
+        self._waited_seconds += 1
+        if self._waited_seconds <= limit:
+            return
+        if unread:
+            self.transport.abort()
+        elif arriving:
+            self._refuse(ProblemError(408, f"The request did not arrive within {limit} seconds."))
+        else:  # delayed: timers run before received data is read, so a request would be closed unread
             self.loop.call_later(0.01, super().shutdown)
-        elif (unread or arriving) and self._waited_seconds > (seconds := self._settings.request_seconds):
-            if unread:
-                self.transport.abort()
-            else:
-                self._refuse(ProblemError(408, f"The request did not arrive within {seconds} seconds."))
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

@@ -130,7 +130,6 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
         "workers": settings.workers,
         "timeout_worker_healthcheck": HEALTH_SECONDS,
         "http": LimitedHttpProtocol,
-        "timeout_keep_alive": settings.keep_alive_seconds,
         "timeout_graceful_shutdown": settings.request_seconds + IDLE_SECONDS,
         "ws": "none",
         "log_config": None,
