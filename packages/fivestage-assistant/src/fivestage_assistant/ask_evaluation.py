@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from fivestage.reporting.results import Estimate
+from fivestage.evaluation.metrics import Estimate
 from numpy.typing import NDArray
 
 from fivestage_assistant.answering import ALWAYS, RECORDED, Abstention, Answer, Answerer, ChatModel, Signals
