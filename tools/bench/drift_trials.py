@@ -15,11 +15,20 @@ from threadpoolctl import threadpool_limits
 from fivestage.common.columns import Ints
 from fivestage.evaluation.daily import Bools, Column, Floats
 from fivestage.monitoring.daily_statistics import ROWS, DailyStatistic, Window
-from fivestage.monitoring.drift import WEEK, Limits, Reference, Statistics, calibrate, compare, compare_days
+from fivestage.monitoring.drift import (
+    RANKED_DAYS,
+    WEEK,
+    Limits,
+    Reference,
+    Statistics,
+    calibrate,
+    compare,
+    compare_days,
+)
 from fivestage.monitoring.label_drift import (
+    CONFIDENT_ROWS,
     LABEL,
     SCORE_INPUT,
-    SURE_ROWS,
     label_statistics,
 )
 from fivestage.monitoring.residuals import design_of
@@ -28,7 +37,7 @@ from tools.bench.faults import Fault, LabelFault, touched
 
 Measure = Callable[[int, Floats], Statistics]  # exceedance of windows with a number of days and their weights
 DRAWN_WEEKS = 30  # per trial, for the distribution of unchanged weeks
-OVERALL = (LABEL, SURE_ROWS, SCORE_INPUT)
+OVERALL = (LABEL, CONFIDENT_ROWS, SCORE_INPUT)
 PROCESSES = 2
 # Least share of changed rows for a window to count, for gross faults and others.
 TOUCHED = {True: 0.1, False: 0.02}
@@ -239,15 +248,15 @@ def labelled(
     of_reference, of_others = drawn(plan, draw)
     (reference, then), (others, now) = (window_of(table, one) for one in (of_reference, of_others))
     design = replace(design_of(reference), zeros=())
-    usual = label_statistics(reference, table.label[then], table.forecast[then], design, task)
+    usual = label_statistics(reference, table.label[then], table.forecast[then], design, task, ranked=False)
     lengths = {*range(1, WEEK + 1), *plan.lengths}
-    limits = {length: calibrate(usual, length, plan.false_alarm) for length in lengths}
+    limits = {length: calibrate(_ranked(usual, length), length, plan.false_alarm) for length in lengths}
 
     def look(days: Sequence[DailyStatistic], length: int, weight: Floats) -> Statistics:
-        return exceedance_of(days, usual, limits[length], weight)
+        return exceedance_of(_ranked(days, length), usual, limits[length], weight)
 
     truth = np.asarray(table.label[now])
-    as_is = label_statistics(others, truth, table.forecast[now], design, task)
+    as_is = label_statistics(others, truth, table.forecast[now], design, task, ranked=False)
     names = names_of(usual)
     null = Unchanged()
     for length in plan.lengths:
@@ -258,10 +267,15 @@ def labelled(
     seen = []
     for fault in faults:
         changed = fault.put(others.frame, truth, draw)
-        days = label_statistics(others, changed, table.forecast[now], design, task)
+        days = label_statistics(others, changed, table.forecast[now], design, task, ranked=False)
         compared = names, (*OVERALL, *fault.columns)
         seen.append(detections(partial(look, days), np.ones(others.days), 0.0, undisturbed, compared))
     return null, seen
+
+
+def _ranked(statistics: Sequence[DailyStatistic], days: int) -> list[DailyStatistic]:
+    """Labels of windows of several days are compared by ranks."""
+    return [replace(one, kind=replace(one.kind, ranked=days >= RANKED_DAYS)) for one in statistics]
 
 
 def best_of_rate(
@@ -275,12 +289,13 @@ def best_of_rate(
     window, rows = window_of(table, plan.days)
     truth, forecast = np.asarray(table.label[rows]), table.forecast[rows]
     design, draw = replace(design_of(window), zeros=()), np.random.default_rng(3)
-    usual, _ = label_statistics(window, truth, forecast, design, task)
+    usual, _ = label_statistics(window, truth, forecast, design, task, ranked=False)
     scatter = usual.ratio(np.eye(window.days)).std(axis=0, ddof=1)
     limit = NormalDist().inv_cdf(1 - plan.false_alarm / 2) * scatter / np.sqrt(WEEK)
     weeks = np.concatenate([drawn_weeks(window.days, draw) for _ in range(DRAWN_WEEKS)])
     for fault in (one for one in faults if not one.columns):  # the others do not change the rate
-        changed, _ = label_statistics(window, fault.put(window.frame, truth, draw), forecast, design, task)
+        other = fault.put(window.frame, truth, draw)
+        changed, _ = label_statistics(window, other, forecast, design, task, ranked=False)
         far = np.abs(changed.ratio(weeks) - usual.ratio(np.ones((1, window.days))))
         seen = (far >= limit).mean(axis=0).tolist()
         yield from ((fault.name, *one) for one in zip(usual.columns, seen, strict=True))

@@ -6,10 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import mannwhitneyu, norm
 
 from fivestage.monitoring.daily_statistics import ROWS as WHOLE
-from fivestage.monitoring.daily_statistics import Window
-from fivestage.monitoring.drift import Finding, Reference, calibrate, compare, detect_drift
+from fivestage.monitoring.daily_statistics import DailyStatistic, Statistic, Window
+from fivestage.monitoring.drift import (
+    Finding,
+    Reference,
+    calibrate,
+    compare,
+    compare_days,
+    detect_drift,
+    rank_sums,
+)
 
 REFERENCE, PERIOD, ROWS = 56, 7, 60
 
@@ -390,3 +399,34 @@ def test_out_of_range_is_what_lies_more_than_half_a_width_beyond_the_range_of_th
     counted = usual.count(Window(frame, np.full(5, 2), 2, 1))
     (beyond,) = (one for one in counted if one.kind.name == "out of range")
     assert beyond.ratio(np.ones((1, 1)))[0, 0] == 2 / 5
+
+
+def test_rank_sums_are_those_of_mann_and_whitney() -> None:
+    draw, kind = np.random.default_rng(7), Statistic("some", 0.1, ranked=True)
+    now, usual = draw.normal(1, 1, PERIOD), draw.normal(0, 1, REFERENCE)
+
+    def of(days: np.ndarray) -> DailyStatistic:
+        return DailyStatistic.of(kind, [("x", "", days, np.ones(days.size))])
+
+    weights = np.ones((1, PERIOD)), np.ones((1, REFERENCE))
+    expected = mannwhitneyu(now, usual, method="asymptotic", use_continuity=False).pvalue
+    assert 2 * norm.sf(rank_sums(of(now), of(usual), *weights)[0, 0]) == pytest.approx(expected)
+
+
+def test_a_change_of_all_days_is_found_among_days_of_which_some_are_stormy() -> None:
+    """The sum over a week, even without its furthest day, does not show it: ranks of the days do."""
+    draw, found = np.random.default_rng(8), {True: 0, False: 0}
+    for ranked in found:
+        kind = Statistic("some", 0.1, jackknifed=not ranked, ranked=ranked)
+        for _ in range(20):
+            days = 0.1 * draw.normal(size=(REFERENCE + PERIOD, 10)) + draw.pareto(3, (REFERENCE + PERIOD, 10))
+            days[REFERENCE:, 0] += 1
+            then, now = (
+                DailyStatistic(kind, tuple(map(str, range(10))), ("",) * 10, some, np.ones(some.shape))
+                for some in (days[:REFERENCE], days[REFERENCE:])
+            )
+            limits = calibrate([then], PERIOD, 0.005)
+            reached = compare_days([now], [then], np.ones((1, PERIOD)), np.ones((1, REFERENCE)))
+            found[ranked] += bool((reached[kind.name] >= limits[kind.name]).any())
+    assert found[True] >= 16
+    assert found[False] <= 10

@@ -13,7 +13,7 @@ from fivestage.common.errors import UserError
 from fivestage.monitoring.notify import Alert, notify, senders_from_environment
 
 BROKEN = Alert("Data broken: temp", "data", "temp: missing in 40% of rows")
-WORSE = Alert("Concept shift", "model", "the label goes another way")
+WORSE = Alert("Concept shift", "model", "its relation to the label has changed")
 
 
 class Webhook(HTTPServer):

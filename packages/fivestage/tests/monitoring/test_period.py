@@ -303,6 +303,19 @@ def test_only_labels_known_at_the_end_are_judged(warehouse: Warehouse) -> None:
     assert found.performance.label_share == pytest.approx(share)
 
 
+def test_outcomes_of_which_the_quick_ones_come_first_are_no_other_rate(warehouse: Warehouse) -> None:
+    """As where easy repairs end first: what has arrived at a period's end is compared with what had then."""
+    rows, contract = warehouse.rows, warehouse.contract
+    slow = rows[contract.label.name].to_numpy() == 1
+    draw = np.random.default_rng(0)
+    days = np.where(slow, draw.uniform(2, 20, len(rows)), draw.uniform(0, 2, len(rows)))
+    late = replace(warehouse, rows=rows.assign(known_at=rows["decision_at"] + (days * DAY).astype(np.int64)))
+    fresh = replace(warehouse.artifact, trained_until=PERIOD[0] - 35 * DAY)
+    found = monitored(late, log_of(late), {"1": fresh}, with_labels)
+    assert 0.3 < found.performance.label_share < 0.9
+    assert not [one.sentence for one in found.causes if one.subject == "the label"]
+
+
 @pytest.mark.parametrize("needed", [0.0, 0.9])
 def test_without_any_label_nothing_is_judged(warehouse: Warehouse, needed: float) -> None:
     rules = warehouse.contract.monitoring.model_copy(update={"min_label_share": needed})

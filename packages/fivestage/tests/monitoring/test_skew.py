@@ -20,7 +20,7 @@ def test_an_input_that_came_in_another_unit_is_broken_data(contract: Contract) -
     number = next(name for name, column in contract.columns.items() if column.type == "number")
     (cause,) = skew(rows.assign(**{number: rows[number] * 2}), rows, same + 0.1, contract)
     assert (cause.kind, cause.subject) == ("data broken", number)
-    assert "100.0% of requests had another value" in cause.sentence
+    assert "100.0% of requests had a value that differs from the data" in cause.sentence
 
 
 def test_a_gap_is_the_same_in_the_log_and_in_the_data(contract: Contract) -> None:
@@ -29,11 +29,14 @@ def test_a_gap_is_the_same_in_the_log_and_in_the_data(contract: Contract) -> Non
     came = gaps.assign(channel=gaps["channel"].astype(object).fillna(""))  # as the service reads its log
     assert skew(came, gaps, np.zeros(len(rows)), contract) == ()
     (cause,) = skew(came, rows, np.zeros(len(rows)), contract)
-    assert "20.0% of requests had another value than the data, such as nothing instead of" in cause.sentence
+    assert (
+        "20.0% of requests had a value that differs from the data, such as nothing instead of"
+        in cause.sentence
+    )
 
 
 def test_answers_of_another_past_are_broken_data(contract: Contract) -> None:
     rows = prepared("binary").rows[[*contract.columns]].dropna().head(300)
     (cause,) = skew(rows, rows, np.where(np.arange(len(rows)) < 1, 0.2, 0.0), contract)
-    assert cause.subject == "the answers"
+    assert cause.subject == "the predictions"
     assert "by up to 0.200" in cause.sentence

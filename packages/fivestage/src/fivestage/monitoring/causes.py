@@ -20,7 +20,7 @@ from fivestage.monitoring.daily_statistics import ROWS
 from fivestage.monitoring.drift import DailySeries, Finding
 from fivestage.monitoring.evidently_drift import INPUTS, LABELS, SCORE, DriftStatistic
 from fivestage.monitoring.evidently_quality import ScoreLimit
-from fivestage.monitoring.label_drift import LABEL, SURE_ROWS
+from fivestage.monitoring.label_drift import CONFIDENT_ROWS, LABEL
 
 Kind = Literal["data broken", "input shift", "label-rate shift", "concept shift", "performance"]
 NEGLIGIBLE = 0.002  # a smaller shift of the mean forecast, or share of changed decisions
@@ -155,7 +155,7 @@ def _cause(test: MetricTestResult, metric: Metric) -> Cause:
         series = metric.finding.series
         if metric.check != LABELS:
             return Cause(of_data, metric.column, test.description, series)
-        of_rate = metric.column.endswith((LABEL, SURE_ROWS))
+        of_rate = metric.column.endswith((LABEL, CONFIDENT_ROWS))
         kind: Kind = "label-rate shift" if of_rate else "concept shift"
         return Cause(kind, LABEL_SUBJECT, test.description, series)
     of_model = type(metric).__module__.endswith(QUALITY)

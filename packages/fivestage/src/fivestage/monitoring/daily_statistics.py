@@ -80,6 +80,7 @@ class Statistic:
     least: float  # the minimum limit of a difference
     scale: Callable[[Floats], Floats] = np.asarray  # the transformation of the ratio before comparison
     jackknifed: bool = False  # leave out the day that moves it most, see `compare_days`
+    ranked: bool = False  # compare the ranks of the days, see `rank_sums`; only windows of several days
     broken: float | None = None  # the difference from which on the data are broken, not drifted; None: never
     words: str = "{name} {now:.1%}, was {then:.1%}"
     # Probability of it, from the reference's rows per day; if likely, no fault.
@@ -87,7 +88,7 @@ class Statistic:
 
 
 LEVEL_SHARE = "share of '{label}' {now:.1%}, was {then:.1%}"
-ROWS_A_DAY = "{now:,.0f} a day, were {then:,.0f}"
+ROWS_A_DAY = "{now:,.0f} per day, was {then:,.0f}"
 OUT_OF_RANGE = "share far out of the reference's range {now:.1%}"
 STATISTICS = (
     Statistic("missing share", LEAST_SHARE, broken=BROKEN_SHARE),

@@ -16,14 +16,21 @@ import pandas as pd
 from fivestage.contract.contract import LEAST_REFERENCE
 from fivestage.evaluation.daily import NAN, Floats
 from fivestage.monitoring.daily_statistics import ROWS, DailyStatistic, Window, daily_statistics
-from fivestage.monitoring.residuals import MEAN, SPREAD, design_of, products, residual_statistics
+from fivestage.monitoring.residuals import (
+    MEAN,
+    SPREAD,
+    SPREAD_BY_DAY,
+    design_of,
+    products,
+    residual_statistics,
+)
 
 DAY_COLUMN = "decision day"
-USUAL = 0.95  # quantile of the reference's days beyond which a day stands out
+USUAL = 0.95  # quantile of the reference's days beyond which a day, or mock window, stands out
 MOCK_WINDOWS = 100  # enough for limits to vary by only a few per cent with the seed
-FURTHEST_SHARE = 0.05  # of the mock windows; their mean is a column's scale, whatever its tail
 INDEPENDENT_SHARE = 0.5  # share of the days that counts as independent mock windows, see `calibrate`
 PRIOR_DAYS = 20  # weight of the common scale in each column's own (Smyth, Limma, 2004)
+RANKED_DAYS = 4  # of a window; the ranks of fewer days cannot reach the limit
 WEEK = 7
 
 Statistics = dict[str, Floats]  # by the statistic's name: (windows, items)
@@ -68,7 +75,7 @@ class Finding:
     @property
     def is_residual(self) -> bool:
         """Whether the statistic is of residuals given the other columns, not of the column's own values."""
-        return self.statistic in (MEAN, SPREAD)
+        return self.statistic in (MEAN, SPREAD, SPREAD_BY_DAY)
 
     @property
     def is_broken(self) -> bool:
@@ -132,6 +139,7 @@ def compare_days(
     """Return the distance of each statistic of some windows from the reference, by weights of their days.
 
     A jackknifed statistic leaves out the window's day that moves it most, so that one odd day is not drift.
+    Ranked statistics are left out of windows that have too few days.
     """
     window, day = np.nonzero(days)
     without = days[window]
@@ -139,12 +147,30 @@ def compare_days(
     length = np.count_nonzero(days, axis=1)
     distances = {}
     for one, other in zip(now, then, strict=True):
-        if one.kind.jackknifed and length.min() > 1:
+        if one.kind.ranked:
+            if length.min() >= RANKED_DAYS:
+                trifle = one.distance(days, other, reference_days) < one.kind.least
+                distances[one.kind.name] = np.where(trifle, 0, rank_sums(one, other, days, reference_days))
+        elif one.kind.jackknifed and length.min() > 1:
             remaining = one.distance(without, other, reference_days[window])
             distances[one.kind.name] = np.minimum.reduceat(remaining, length.cumsum() - length)
         else:
             distances[one.kind.name] = one.distance(days, other, reference_days)
     return distances
+
+
+def rank_sums(now: DailyStatistic, then: DailyStatistic, days: Floats, reference_days: Floats) -> Floats:
+    """Return the standardised rank sum of each window's days among the reference's (windows, items).
+
+    Ranks hardly depend on the tails, which a few weeks cannot show: a lasting change of all days is detected
+    sooner than by sums, in which one stormy day hides it. Source: Mann and Whitney, "On a Test of Whether one
+    of Two Random Variables is Stochastically Larger than the Other" (1947).
+    """
+    daily, usual = (one.ratio(np.eye(len(one.numerator))) for one in (now, then))
+    # A window's own days cancel out where they are part of the reference, as in mock windows.
+    score = np.nan_to_num(np.sign(daily[:, None] - usual[None])).sum(axis=1)
+    length, others = days.sum(axis=1)[:, None], reference_days.sum(axis=1)[:, None]
+    return np.asarray(np.abs(days @ score) / np.sqrt(length * others * (length + others + 1) / 3))
 
 
 def all_days(statistics: Sequence[DailyStatistic]) -> Floats:
@@ -164,24 +190,32 @@ def calibrate(
     days = len(reference[0].numerator)
     if days < 2 * window_days:
         raise ValueError(f"{days} days of reference are fewer than 2 windows of {window_days}")
-    mock = _mock_windows(days, window_days, np.random.default_rng(seed))
+    mock = _mock_windows(days, window_days, MOCK_WINDOWS, np.random.default_rng(seed))
+    # So many, which cost little for ranks, that their limit needs no extrapolation.
+    ranked = _mock_windows(days, window_days, 100 * MOCK_WINDOWS, np.random.default_rng(seed))
     # In scales of the tail, the maximum of n is expected at log(n) + gamma, and the 1-in-N event at log(N).
     furthest_mock = np.log(days * INDEPENDENT_SHARE) + np.euler_gamma
-    beyond = np.log(len(reference) / false_alarm) / furthest_mock
     distances, limits = compare_days(reference, reference, mock, 1 - mock), {}
-    for one in reference:
+    share = false_alarm / len(distances)
+    beyond = np.log(1 / share) / furthest_mock
+    for one in (one for one in reference if one.kind.name in distances):
         distance, least = distances[one.kind.name], one.kind.least
+        if one.kind.ranked:
+            furthest = rank_sums(one, one, ranked, 1 - ranked).max(axis=1)
+            limit = np.quantile(furthest, 1 - share, method="higher")
+            limits[one.kind.name] = np.full(distance.shape[1], limit)
+            continue
         others = (_scale(np.delete(distance, place, axis=0), days, least) for place in range(len(mock)))
         furthest = max((some / scale).max() for some, scale in zip(distance, others, strict=True))
         limits[one.kind.name] = np.maximum(beyond * furthest * _scale(distance, days, least), least)
     return limits
 
 
-def _mock_windows(days: int, window_days: int, draw: np.random.Generator) -> Floats:
+def _mock_windows(days: int, window_days: int, number: int, draw: np.random.Generator) -> Floats:
     """Return weights (mock windows, days), 1 for chosen days; if windows have one day, one window per day."""
     if window_days == 1:
         return np.eye(days)
-    rank = draw.random((MOCK_WINDOWS, days))
+    rank = draw.random((number, days))
     if window_days >= WEEK:  # a real window has each weekday equally often, so mock windows do too
         for weekday in range(WEEK):
             same_weekday = rank[:, weekday::WEEK]
@@ -191,7 +225,7 @@ def _mock_windows(days: int, window_days: int, draw: np.random.Generator) -> Flo
 
 def _scale(distance: Floats, days: int, least: float) -> Floats:
     """Return each item's scale: the mean of its furthest mock windows, shrunk towards the items' median."""
-    count = max(1, round(FURTHEST_SHARE * len(distance)))
+    count = max(1, round((1 - USUAL) * len(distance)))
     furthest = np.partition(distance, len(distance) - count, axis=0)[-count:].mean(axis=0)
     square = np.square(np.maximum(furthest, least / 2))
     return np.asarray(np.sqrt((days * square + PRIOR_DAYS * np.median(square)) / (days + PRIOR_DAYS)))
@@ -205,7 +239,8 @@ def findings_of(
 ) -> list[Finding]:
     """Return the finding of each statistic and column; `firsts` are the first days of both windows."""
     distances, findings = compare_days(counted, reference, all_days(counted), all_days(reference)), []
-    for now, was in zip(counted, reference, strict=True):
+    compared = [pair for pair in zip(counted, reference, strict=True) if pair[0].kind.name in distances]
+    for now, was in compared:
         kind, value, limit = now.kind, distances[now.kind.name][0], limits[now.kind.name]
         current, before = now.ratio(all_days([now]))[0], was.ratio(all_days([was]))[0]
         for column in dict.fromkeys(now.columns):

@@ -9,8 +9,9 @@ a change of the label's rate from a change of its relation to the inputs. Each c
 | label bias | sum of residuals / rows; the same with weights, for confident rows | the rate |
 | label by input | sum of weighted residuals x input / weights, for the score and each input | the relation |
 
-A bad day moves most the rows about which the model is least confident. So rows are weighted by the inverse
-square of their spread, because confident rows change little from day to day.
+A bad day moves together all rows about which the model is not confident, so rows are weighted by the inverse
+cube of their spread: of weeks with a rate 10 points higher, that detects 99%, the inverse square 97%. Windows
+of several days are compared by the ranks of their days, which a stormy day hardly affects.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,16 +22,16 @@ import numpy as np
 from fivestage.contract.cost_model import HIGH, LOW, VALUE
 from fivestage.evaluation.daily import SMALLEST, Column, Floats, sums
 from fivestage.monitoring.daily_statistics import LEAST_SHARE, DailyStatistic, Item, Statistic, Window
-from fivestage.monitoring.drift import Finding, calibrate, findings_of
+from fivestage.monitoring.drift import RANKED_DAYS, Finding, calibrate, findings_of
 from fivestage.monitoring.residuals import Design, design_of
 
-LABEL, SURE_ROWS, SCORE_INPUT = "label", "label of sure rows", "the score"
-SMALLEST_VARIANCE = 0.03  # added to that of a label, so that no single confident row dominates
+LABEL, CONFIDENT_ROWS, SCORE_INPUT = "label", "label of confident rows", "the score"
+SMALLEST_VARIANCE = 0.01  # added to that of a label, so that no single confident row dominates
 SMALLEST_WIDTH = 0.2  # share of the median width, added to an interval's width for the same reason
 MAX_WIDTHS = 5.0  # limit of a residual, in widths of the interval
-OTHERWISE = "the label goes another way with it than the model learnt: {now:+.3f}, was {then:+.3f}"
-RATE = Statistic("label bias", LEAST_SHARE, jackknifed=True, words="{label}: {now:+.1%}, was {then:+.1%}")
-MEANING = Statistic("label by input", LEAST_SHARE, jackknifed=True, words=OTHERWISE)
+CHANGED = "its relation to the label has changed: mean product with the error {now:+.3f}, was {then:+.3f}"
+RATE = Statistic("label bias", LEAST_SHARE, jackknifed=True, words="{label} by {now:+.1%}, was {then:+.1%}")
+MEANING = Statistic("label by input", LEAST_SHARE, jackknifed=True, words=CHANGED)
 
 
 def label_findings(
@@ -44,7 +45,7 @@ def label_findings(
     reference, current = windows
     design = replace(design_of(reference), zeros=())
     was, now = (
-        label_statistics(window, label, forecast, design, task)
+        label_statistics(window, label, forecast, design, task, ranked=current.days >= RANKED_DAYS)
         for window, label, forecast in zip(windows, labels, forecasts, strict=True)
     )
     limits = calibrate(was, current.days, false_alarm)
@@ -52,11 +53,12 @@ def label_findings(
 
 
 def label_statistics(
-    window: Window, label: Column, forecast: Floats, design: Design, task: str
+    window: Window, label: Column, forecast: Floats, design: Design, task: str, *, ranked: bool
 ) -> list[DailyStatistic]:
     """Compute both statistics by day for a window whose frame holds the inputs."""
-    words = "in widths of an interval, outcomes lie" if task == "regression" else "the rate lies"
-    words += " off the predictions"
+    in_widths = task == "regression"
+    words = "outcomes differ" if in_widths else "the rate differs"
+    words += f" from the predictions{', in widths of the interval,' if in_widths else ''}"
     inputs, names = design.matrix(window)[:, 1:].T, (SCORE_INPUT, *design.names.tolist())
     rate: list[Item] = []
     relation: list[Item] = []
@@ -65,17 +67,18 @@ def label_statistics(
         return sums(window.of_day, values, window.days)
 
     for prefix, residual, score, spread in label_residuals(label, forecast, task):
-        weight = 1 / spread**2
+        weight = 1 / spread**3
         weighted, weights = weight * residual, by_day(weight)
         rate += [
             (prefix + LABEL, words, by_day(residual), window.rows),
-            (prefix + SURE_ROWS, f"of sure rows, {words}", by_day(weighted), weights),
+            (prefix + CONFIDENT_ROWS, f"among confident rows, {words}", by_day(weighted), weights),
         ]
         relation += [
             (prefix + name, "", by_day(weighted * one), weights)
             for name, one in zip(names, (score, *inputs), strict=True)
         ]
-    return [DailyStatistic.of(RATE, rate), DailyStatistic.of(MEANING, relation)]
+    kinds = (replace(kind, ranked=ranked) for kind in (RATE, MEANING))
+    return [DailyStatistic.of(kind, items) for kind, items in zip(kinds, (rate, relation), strict=True)]
 
 
 def label_residuals(

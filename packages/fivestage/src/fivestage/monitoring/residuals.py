@@ -32,21 +32,19 @@ FOLDS = 8  # of the reference's days for cross-fitting; more cost time and chang
 BATCH_ROWS = 50_000  # rows per matrix, which bounds memory
 RANKS = (np.arange(QUANTILES) + 0.5) / QUANTILES
 SCORES = norm.ppf(RANKS)
-MEAN, SPREAD = "residual mean", "residual spread"
+MEAN, SPREAD, SPREAD_BY_DAY = "residual mean", "residual spread", "residual spread by day"
+OFF = "{now:+.2f} standard deviations from the value that the other columns predict, was {then:+.2f}"
+FAR = "mean squared deviation from the value that the other columns predict {now:.3g}, was {then:.3g}"
 
 
-OFF = "{now:+.2f} standard deviations off what the other columns predict, was {then:+.2f}"
-FAR = "squared distance from what the other columns predict {now:.3g}, was {then:.3g}"
+def _log_deviation(square: Floats) -> Floats:
+    return np.log(square + SMALLEST_VARIANCE) / 2
+
+
 STATISTICS = (
     Statistic(MEAN, LEAST_CHANGE, jackknifed=True, words=OFF),
-    # The logarithm of a standard deviation.
-    Statistic(
-        SPREAD,
-        LEAST_CHANGE,
-        lambda square: np.log(square + SMALLEST_VARIANCE) / 2,
-        jackknifed=True,
-        words=FAR,
-    ),
+    Statistic(SPREAD, LEAST_CHANGE, _log_deviation, jackknifed=True, words=FAR),
+    Statistic(SPREAD_BY_DAY, LEAST_CHANGE, _log_deviation, ranked=True, words=FAR),
 )
 
 
@@ -119,12 +117,10 @@ def residual_statistics(
     deviation = np.sqrt(of_reference[1].sum(axis=0) / max(total[0, 0], 1) + SMALLEST_VARIANCE)
 
     def statistics(sums: Floats, rows: Floats) -> list[DailyStatistic]:
-        items = zip(
-            STATISTICS, (sums[0] / deviation, sums[1]), (names.size, len(design.quantiles)), strict=True
-        )
+        mean, spread = (sums[0] / deviation, names.size), (sums[1], len(design.quantiles))
         return [
             DailyStatistic.of(kind, [(str(names[n]), "", of[:, n], rows) for n in range(count)])
-            for kind, of, count in items
+            for kind, (of, count) in zip(STATISTICS, (mean, spread, spread), strict=True)
             if count
         ]
 

@@ -44,7 +44,7 @@ def skew(log: pd.DataFrame, rows: pd.DataFrame, difference: Floats, contract: Co
         if differs.any():
             first = int(np.flatnonzero(differs)[0])
             sentence = (
-                f"{name}: {differs.mean():.1%} of requests had another value than the data, "
+                f"{name}: {differs.mean():.1%} of requests had a value that differs from the data, "
                 f"such as {_words(logged[first])} instead of {_words(known[first])}"
             )
             causes.append(Cause("data broken", name, sentence))
@@ -54,7 +54,7 @@ def skew(log: pd.DataFrame, rows: pd.DataFrame, difference: Floats, contract: Co
             f"{off.mean():.1%} of predictions differ from those of the same model on the data, "
             f"by up to {difference.max():.3f}: the service received other events, or received them later"
         )
-        causes.append(Cause("data broken", "the answers", sentence))
+        causes.append(Cause("data broken", "the predictions", sentence))
     return tuple(causes)
 
 
