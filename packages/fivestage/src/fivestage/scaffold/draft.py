@@ -140,7 +140,7 @@ class Draft:
     @property
     def names(self) -> set[str]:
         """The names of the table's columns in the contract."""
-        return {self.label, *(one.name for one in self.profiles.values())}
+        return {self.label, *(column.name for column in self.profiles.values())}
 
     @property
     def known(self) -> ColumnProfile | None:
@@ -152,19 +152,19 @@ class Draft:
     def zoneless(self) -> list[str]:
         """Headers of the columns with times that have no time zone."""
         used = [self.profiles[header] for header in (self.options.time, self.options.known) if header]
-        return list(dict.fromkeys(one.header for one in (*used, *self.features) if one.zoneless))
+        return list(dict.fromkeys(column.header for column in (*used, *self.features) if column.zoneless))
 
     @property
     def unknown_class(self) -> str:
         """The class of three or more whose name reads as if the outcome were not known; empty if none."""
-        unknown = (one for one in self.target.classes if one.casefold() in UNKNOWN)
+        unknown = (name for name in self.target.classes if name.casefold() in UNKNOWN)
         return next(unknown, "") if self.target.task == "multiclass" else ""
 
     @property
     def currency(self) -> str:
         """The ISO code of the currency in the table, preferably the target's; empty if there is none."""
-        constant = (one for one in self.left_out if one.distinct == 1)
-        first = [self.target.header, *(one.header for one in (*self.features, *constant))]
+        constant = (column for column in self.left_out if column.distinct == 1)
+        first = [self.target.header, *(column.header for column in (*self.features, *constant))]
         return next(filter(None, (currency_of(self.table[header]) for header in first)), "")
 
     @property
@@ -191,11 +191,11 @@ class Draft:
         """Features that rise or fall with time, such as a year or a serial number."""
         if self.decided is None:
             return ()
-        numbers = [one for one in self.features if one.numeric]
+        numbers = [column for column in self.features if column.numeric]
         sample = self.table.iloc[:: max(1, len(self.table) // SAMPLE)]
         values = pd.DataFrame(numbers_of(sample, numbers), sample.index)
         along = values.corrwith(self.decided, method="spearman").abs()
-        return tuple(one.name for one, far in zip(numbers, along, strict=True) if far > TRENDING)
+        return tuple(column.name for column, far in zip(numbers, along, strict=True) if far > TRENDING)
 
 
 def draft(options: InitOptions) -> Draft:
@@ -228,16 +228,17 @@ def draft(options: InitOptions) -> Draft:
     _require_each_early(table, target, decided, windows)
     _require_groups(table, windows, options)
     taken = {*options.keys, options.time}
-    features = [one for one in profiles.values() if not one.left_out and one.header not in taken]
+    features = [column for column in profiles.values() if not column.left_out and column.header not in taken]
     if not features and not options.keys and windows.simulated:  # and neither history nor calendar
         raise UserError("No column is left to learn from: each is empty, constant or an identifier.")
     refuse_copies(table, target, features)
     evidence = suspects(table, target, features, decided)
     features, leaking = _without_leaks(features, evidence, options)
     keys = tuple(profiles[header] for header in options.keys)
-    identifier = next((one for one in profiles.values() if one.identifier and not one.nullable), None)
+    identifiers = (column for column in profiles.values() if column.identifier and not column.nullable)
+    identifier = next(identifiers, None)
     quick = quick_model(table, target, features, keys, None if windows.simulated else decided)
-    evidence = {one.header: evidence[one.header] for one in features if one.header in evidence}
+    evidence = {column.header: evidence[column.header] for column in features if column.header in evidence}
     limit = suspicious_limit(target, windows.holdout_rows, quick.score)
     if quick.decisive and (quick.score >= LEAK or limit is None):
         _require_decision(quick, target, options, len(table), leaking)
@@ -293,7 +294,7 @@ def _require_decision(
         return
     named = listed(quick.decisive)
     without = ", ".join(f"{score:.3f}" for score in quick.decisive.values())
-    dropped = [f"{one.header!r} ({one.left_out})" for one in leaking]
+    dropped = [f"{column.header!r} ({column.left_out})" for column in leaking]
     already = f" Left out already: {', '.join(dropped)}." if dropped else ""
     raise UserError(
         f"Too good to be true? A quick model of all columns has {target.measure} {quick.score:.3f}, "
@@ -329,9 +330,9 @@ def _as_in(table: pd.DataFrame, options: InitOptions) -> InitOptions:
 
     def several(headers: tuple[str, ...], what: str) -> tuple[str, ...]:
         """Return the headers; those unknown to the table are split at spaces."""
-        known = {str(one).strip().lower() for one in table.columns}
-        words = (one.split() if one.lower() not in known else [one] for one in headers)
-        return tuple(spelled(word, what) for one in words for word in one)
+        known = {str(header).strip().lower() for header in table.columns}
+        words = ([header] if header.lower() in known else header.split() for header in headers)
+        return tuple(spelled(word, what) for several_words in words for word in several_words)
 
     said: dict[str, Any] = {name: spelled(getattr(options, name), name.upper()) for name in SINGLE}
     said |= {name: several(getattr(options, name), name.upper()) for name in ("keys", "leave_out", "keep")}
@@ -471,7 +472,7 @@ def _repeats(table: pd.DataFrame) -> tuple[int, bool]:
     if not repeated:
         return 0, True
     equal_shares = [
-        float((table[one].value_counts(normalize=True, dropna=False) ** 2).sum()) for one in table
+        float((table[header].value_counts(normalize=True, dropna=False) ** 2).sum()) for header in table
     ]
     by_chance = len(table) ** 2 / 2 * math.prod(equal_shares)  # pairs, if the columns were independent
     return repeated, by_chance < CHANCE * repeated

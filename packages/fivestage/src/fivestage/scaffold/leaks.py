@@ -170,7 +170,7 @@ def quick_model(
     model.fit(values[1::HALVES], label[1::HALVES])
     loss = permutation_importance(model, values[held_out], label[held_out], n_repeats=1, random_state=SEED)
     weights = loss.importances_mean
-    headers = {len(keys) + place: one.header for place, one in enumerate(columns)}  # histories are not leaks
+    headers = {place: column.header for place, column in enumerate(columns, len(keys))}  # without the keys
     without = {
         headers[place]: _score(clone(model), np.delete(values, place, axis=1), label, target)
         for place in np.argsort(-weights)[:MOST_NAMED].tolist()
@@ -186,8 +186,8 @@ def _absence_score(absent: NDArray[np.bool_], label: Floats, target: Target) -> 
     """Score the absence of a value as a predictor: the highest one-vs-rest ROC-AUC, or R2."""
     if not target.classes:
         return float(np.corrcoef(absent, label)[0, 1] ** 2)
-    areas = [float(roc_auc_score(label == one, absent)) for one in range(len(target.classes))]
-    return max(max(one, 1 - one) for one in areas)
+    areas = [float(roc_auc_score(label == code, absent)) for code in range(len(target.classes))]
+    return max(max(area, 1 - area) for area in areas)
 
 
 def _score(model: Any, features: Floats, label: Floats, target: Target) -> float:

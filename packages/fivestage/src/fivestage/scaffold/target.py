@@ -129,10 +129,10 @@ def find_target(
 
 def require_column(table: pd.DataFrame, header: str, option: str) -> str:
     """Return the header as spelled in the table, ignoring case."""
-    headers = [str(one) for one in table.columns]
+    headers = [*map(str, table.columns)]
     if header in headers:
         return header
-    same = [one for one in headers if one.strip().lower() == header.strip().lower()]
+    same = [known for known in headers if known.strip().lower() == header.strip().lower()]
     if len(same) == 1:
         return same[0]
     hint = did_you_mean(header, headers) or f" It has {_listed(headers)}."
@@ -168,17 +168,17 @@ def _multiclass(header: str, sizes: Mapping[str, int], *, numbers: bool) -> Targ
         )
     _require_each(header, sizes, numbers=numbers)
     classes, rows = sorted(sizes), sum(sizes.values())
-    return Target(header, tuple(classes), tuple(sizes[one] / rows for one in classes))
+    return Target(header, tuple(classes), tuple(sizes[value] / rows for value in classes))
 
 
 def _binary(header: str, sizes: Mapping[str, int], positive: str) -> Target:
     """Make a target of two values; without `positive`, one with a typical name, else the rarer one is."""
-    named = [one for one in sizes if one.casefold() == positive.casefold()]
+    named = [value for value in sizes if value.casefold() == positive.casefold()]
     if positive and not named:
         raise UserError(f"POSITIVE={positive} is none of the target's values {', '.join(sorted(sizes))}.")
-    typical = [one for one in sizes if one.lower() in YES]
+    typical = [value for value in sizes if value.lower() in YES]
     yes = named[0] if named else typical[0] if len(typical) == 1 else list(sizes)[-1]
-    no = next(one for one in sizes if one != yes)
+    no = next(value for value in sizes if value != yes)
     _require_each(header, sizes)
     share = sizes[yes] / (sizes[yes] + sizes[no])
     return Target(header, (no, yes), (1 - share, share))

@@ -139,9 +139,9 @@ def _content(draft: Draft) -> Fields:
                 for kind in (*kinds, "count")
             ),
         ],
-        "plain": [one.name for one in draft.features if one.numeric or one.kind == "category"],
-        "texts": [one.name for one in draft.features if one.kind == "text"],
-        "times": [one.name for one in draft.features if one.kind == "timestamp"],
+        "plain": [column.name for column in draft.features if column.numeric or column.kind == "category"],
+        "texts": [column.name for column in draft.features if column.kind == "text"],
+        "times": [column.name for column in draft.features if column.kind == "timestamp"],
         "calendar": not windows.simulated,
         "history_days": days,
         "lookback_days": f"({history} + {windows.holdout_days})" if history else windows.holdout_days,
@@ -165,7 +165,7 @@ def _prices(target: Target) -> Fields:
         largest = max(abs(target.low), abs(target.high))
         return {"over": over, "under": under, "scale": 10.0 ** math.floor(math.log10(LARGEST_SUM / largest))}
     even = MISS / len(target.classes)
-    missed = {one: _short(even / share) for one, share in zip(target.classes, target.shares, strict=True)}
+    missed = {name: _short(even / share) for name, share in zip(target.classes, target.shares, strict=True)}
     actions = names_of(target.classes, prefix="class").items()
     return {"actions": {name: missed | {right: 0} for right, name in actions}}
 
@@ -200,8 +200,12 @@ def _columns(draft: Draft, trending: Sequence[str]) -> list[Fields]:
             for key in draft.keys
         ),
         *(
-            {"name": one.name, "note": _note(one), "fields": fields_of(one, grows=one.name in trending)}
-            for one in draft.features
+            {
+                "name": column.name,
+                "note": _note(column),
+                "fields": fields_of(column, grows=column.name in trending),
+            }
+            for column in draft.features
         ),
     ]
 
@@ -237,13 +241,14 @@ def _dataset(draft: Draft) -> Fields:
         *([] if simulated else [draft.time]),
     ]
     more = [profiles[header] for header in (options.time, options.group, options.known) if header]
-    used = {one.header: one.name for one in (*read, *more)} | {draft.target.header: draft.label}
+    used = {column.header: column.name for column in (*read, *more)} | {draft.target.header: draft.label}
     # An unused column keeps its header, unless another column now has that name.
-    used = {one.header: one.name for one in profiles.values() if one.header in used.values()} | used
-    columns = {one.name: f'table["{one.name}"]' for one in profiles.values()}
-    code = {one.name: one.code(columns[one.name]) for one in read}
-    texts = [name for name, one in code.items() if one == f"text({columns[name]})"]
-    numbers = [name for name, one in code.items() if one == f"number({columns[name]})"]
+    renamed = set(used.values())
+    used = {column.header: column.name for column in profiles.values() if column.header in renamed} | used
+    columns = {column.name: f'table["{column.name}"]' for column in profiles.values()}
+    code = {column.name: column.code(columns[column.name]) for column in read}
+    texts = [name for name, expression in code.items() if expression == f"text({columns[name]})"]
+    numbers = [name for name, expression in code.items() if expression == f"number({columns[name]})"]
     known_at = f'rows["{draft.time.name}"] + 3600'
     if draft.known:
         known_at = f"{draft.known.code(columns[draft.known.name], fold=True)}.fillna({known_at})"
@@ -253,12 +258,12 @@ def _dataset(draft: Draft) -> Fields:
     elif options.group:
         order = f", groups={columns[profiles[options.group].name]}"
     times = f"simulated_times(label, {windows.simulated}, contract.split{order})" if simulated else ""
-    zoned = any("zone=ZONE" in one for one in (*code.values(), known_at, times))
+    zoned = any("zone=ZONE" in expression for expression in (*code.values(), known_at, times))
     return {
-        "headers": {one: used[one] for one in map(str, draft.table) if used.get(one, one) != one},
+        "headers": {old: used[old] for old in map(str, draft.table) if used.get(old, old) != old},
         "texts": texts,
         "numbers": numbers,
-        "read": {name: one for name, one in code.items() if name not in (*texts, *numbers)},
+        "read": {name: expression for name, expression in code.items() if name not in (*texts, *numbers)},
         "zone": (options.zone or "UTC") if zoned else "",
         "label": draft.target.code(f'table["{draft.label}"]'),
         "row": "" if draft.identifier else draft.identity.name,
@@ -270,9 +275,12 @@ def _dataset(draft: Draft) -> Fields:
 
 def _slices(draft: Draft) -> tuple[list[str], float]:
     """Return the categories with few levels, the most even first, and the share of the largest level."""
-    few = [one for one in draft.features if one.kind == "category" and one.distinct <= SLICE_LEVELS]
-    largest = {
-        one.name: float(text(draft.table[one.header]).value_counts(normalize=True).iloc[0]) for one in few
+    categories = (column for column in draft.features if column.kind == "category")
+    texts = {
+        column.name: text(draft.table[column.header])
+        for column in categories
+        if column.distinct <= SLICE_LEVELS
     }
+    largest = {name: float(values.value_counts(normalize=True).iloc[0]) for name, values in texts.items()}
     slices = sorted(largest, key=largest.__getitem__)[:SLICES]
     return slices, max((largest[name] for name in slices), default=0.0)
