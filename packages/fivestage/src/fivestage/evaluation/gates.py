@@ -15,23 +15,14 @@ ADVICE = (  # shown when a challenger is refused
 
 @dataclass(frozen=True)
 class Gate:
-    """The result of one condition of promotion.
+    """The result of one condition of promotion."""
 
-    Args:
-        name: as shown in tables and pages.
-        passed: whether the challenger meets the condition.
-        value: the measured value.
-        limit: the value it was compared with.
-        sentence: the result in words.
-        applicable: False if the gate could not have failed; it then counts as passed.
-    """
-
-    name: str
-    passed: bool
-    value: float
-    limit: float
-    sentence: str
-    applicable: bool = True
+    name: str  # as shown in tables and pages
+    passed: bool  # whether the challenger meets the condition
+    value: float  # the measured value
+    limit: float  # the value it was compared with
+    sentence: str  # the result in words
+    applicable: bool = True  # False if the gate could not have failed; it then counts as passed
 
     @property
     def line(self) -> str:
@@ -62,15 +53,10 @@ class ConfusionMatrix:
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """The results of all gates for a challenger, and its decisions, both on the holdout window.
+    """The results of all gates for a challenger, and its decisions, both on the holdout window."""
 
-    Args:
-        gates: in display order.
-        confusion: the decisions by outcome; None for regression, whose decisions are numbers.
-    """
-
-    gates: tuple[Gate, ...]
-    confusion: ConfusionMatrix | None = None
+    gates: tuple[Gate, ...]  # in display order
+    confusion: ConfusionMatrix | None = None  # None for regression, whose decisions are numbers
 
     @property
     def passed(self) -> bool:

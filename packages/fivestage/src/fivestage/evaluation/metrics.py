@@ -20,6 +20,8 @@ from fivestage.evaluation.daily import (
 )
 from fivestage.evaluation.regression_metrics import RegressionDailySample
 
+DRAWS = 2000  # resamples of days for the interval of a difference
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -145,25 +147,20 @@ def by_slice(
     return slices
 
 
-def paired_difference(
-    cost_a: Column, cost_b: Column, day: Column, *, draws: int = 2000, confidence: float = 0.95
-) -> Difference:
+def paired_difference(cost_a: Column, cost_b: Column, day: Column, *, confidence: float = 0.95) -> Difference:
     """Return the saving of b over a per 1,000 decisions, with a paired bootstrap interval over days."""
     saved = np.asarray(cost_a, dtype=np.float64) - np.asarray(cost_b, dtype=np.float64)
     _, of_day = np.unique(np.asarray(day), return_inverse=True)
     if not saved.size == of_day.size > 0:
         raise ValueError(f"{saved.size} pairs of costs, but days for {of_day.size} rows")
     days = int(of_day.max()) + 1
-    return difference_of_days(
-        sums(of_day, saved, days), sums(of_day, np.ones(saved.size), days), draws=draws, confidence=confidence
-    )
+    rows = sums(of_day, np.ones(saved.size), days)
+    return difference_of_days(sums(of_day, saved, days), rows, confidence=confidence)
 
 
-def difference_of_days(
-    saved: Floats, rows: Floats, *, draws: int = 2000, confidence: float = 0.95
-) -> Difference:
+def difference_of_days(saved: Floats, rows: Floats, *, confidence: float = 0.95) -> Difference:
     """Return the saving per 1,000 decisions from each day's total saving and number of decisions."""
-    means = day_means(saved, rows, draws)
+    means = day_means(saved, rows, DRAWS)
     low, high = percentiles(means * DECISIONS, confidence, rows.size)
     standard_error = float(means.std()) * DECISIONS
     return Difference(float(saved.sum() / rows.sum()) * DECISIONS, low, high, standard_error)

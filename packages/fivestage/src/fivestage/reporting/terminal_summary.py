@@ -4,7 +4,6 @@ from pathlib import Path
 from textwrap import wrap
 
 from fivestage.contract.contract import Contract
-from fivestage.evaluation.metrics import Estimate
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting import sentences, task_display
 from fivestage.reporting.results import DataSection, ModelSection, MonitoringSection, Results, ServingSection
@@ -42,7 +41,9 @@ def _sentences(stage: str, contract: Contract, results: Results) -> list[str]:
         case DataSection() as data:
             return [sentences.data(contract, data)]
         case ModelSection() as model:
-            return [sentences.model(contract, model), _scores(model.test, contract)]
+            names = [one for one in task_display.shown_of(contract).summary if one in model.test]
+            metrics = [f"{fmt.metric_title(one)} {fmt.estimate(one, model.test[one])}" for one in names]
+            return [sentences.model(contract, model), f"Test window: {', '.join(metrics)}."]
         case ServingSection() as serving:
             p50, p99 = fmt.decimal(serving.p50_ms, 1), fmt.decimal(serving.p99_ms, 1)
             return [
@@ -54,9 +55,3 @@ def _sentences(stage: str, contract: Contract, results: Results) -> list[str]:
     if stage != "problem":
         return [sentences.not_run(results, stage)]
     return [task_display.rule(contract), sentences.stale(contract, results)]
-
-
-def _scores(test: dict[str, Estimate], contract: Contract) -> str:
-    names = task_display.shown_of(contract).summary
-    metrics = [f"{fmt.metric_title(name)} {fmt.estimate(name, test[name])}" for name in names if name in test]
-    return f"Test window: {', '.join(metrics)}."

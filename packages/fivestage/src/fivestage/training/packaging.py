@@ -133,11 +133,7 @@ def fit_chosen(
 
 
 def known_from(holdout: Ints, as_of: int, since: int, lookback: int) -> int:
-    """Return the time from which an artifact keeps events, at the earliest `since` (epoch seconds).
-
-    The events must cover the windows of `as_of` and those of the smoke rows, the last rows of the holdout
-    window, which may be long before `as_of` if rows are few or labels are late.
-    """
+    """Return the time (epoch seconds) from which events cover the windows of `as_of` and the smoke rows."""
     return max(since, int(holdout[-SMOKE_ROWS:].min(initial=as_of)) - lookback)
 
 

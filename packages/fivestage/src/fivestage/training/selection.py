@@ -15,12 +15,7 @@ from fivestage.data.splits import Fold, TemporalSplit
 from fivestage.evaluation.metrics import scores
 from fivestage.evaluation.task_evaluation import loss
 from fivestage.training.conversion import convert, evenly_spaced, levels_of
-from fivestage.training.estimators import (
-    Estimator,
-    count_setting,
-    settings_of,
-    with_settings,
-)
+from fivestage.training.estimators import Estimator, count_setting, settings_of, with_settings
 from fivestage.training.leaderboard import LeaderboardRow
 from fivestage.training.sample import TrainingSample
 from fivestage.training.side_by_side import side_by_side
@@ -35,21 +30,13 @@ Candidates = Mapping[str, Estimator]
 
 @dataclass(frozen=True)
 class Selection:
-    """The chosen candidate, its calibration, and everything it was compared with.
+    """The chosen candidate, its calibration, and everything it was compared with."""
 
-    Args:
-        candidate: its name in `problem/candidates.py`.
-        settings: the settings tuned on the folds, such as the number of trees.
-        calibration: turns its raw scores into forecasts.
-        leaderboard: the metrics of all candidates and baselines on the folds.
-        made_of: the estimator, features and code for which the selection is valid.
-    """
-
-    candidate: str
-    settings: dict[str, Any]
-    calibration: AnyCalibration
-    leaderboard: tuple[LeaderboardRow, ...]
-    made_of: str = ""
+    candidate: str  # its name in `problem/candidates.py`
+    settings: dict[str, Any]  # tuned on the folds, such as the number of trees
+    calibration: AnyCalibration  # turns its raw scores into forecasts
+    leaderboard: tuple[LeaderboardRow, ...]  # metrics of all candidates and baselines on the folds
+    made_of: str = ""  # the estimator, features and code for which the selection is valid
 
 
 @dataclass(frozen=True)
@@ -114,7 +101,7 @@ def select(
         results = cross_validate(sample, windows, contract, {kept.candidate: estimator}, tune=False)
         results = [replace(result, settings=kept.settings) for result in results]
     else:
-        results = cross_validate(sample, windows, contract, candidates)
+        results = cross_validate(sample, windows, contract, candidates, tune=True)
     folds, trainer = windows.folds, trainer_of(contract)
     labels = _labels(sample, folds)
     best = min(results, key=lambda result: result.loss)
@@ -144,12 +131,7 @@ def _made_of(estimator: Estimator, sample: TrainingSample, code: str) -> str:
 
 
 def cross_validate(
-    sample: TrainingSample,
-    windows: TemporalSplit,
-    contract: Contract,
-    candidates: Candidates,
-    *,
-    tune: bool = True,
+    sample: TrainingSample, windows: TemporalSplit, contract: Contract, candidates: Candidates, *, tune: bool
 ) -> list[CandidateResult]:
     """Fit and score each candidate on each fold, in parallel, and tune its number of trees."""
     folds, trainer = windows.folds, trainer_of(contract)

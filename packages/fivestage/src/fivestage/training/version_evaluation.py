@@ -30,17 +30,11 @@ from fivestage.training.task_trainer import trainer_of
 
 @dataclass(frozen=True)
 class VersionEvaluation:
-    """The results of a version on the test window.
+    """The results of a version on the test window."""
 
-    Args:
-        evaluation: its metrics, slices and curves.
-        ablation: names and metrics of growing collections of feature sets; the last is the version itself.
-        importance: permutation importance by feature.
-    """
-
-    evaluation: Evaluation
-    ablation: tuple[tuple[str, Scored], ...]
-    importance: dict[str, float]
+    evaluation: Evaluation  # metrics, slices and curves
+    ablation: tuple[tuple[str, Scored], ...]  # growing collections of feature sets; the last is the version
+    importance: dict[str, float]  # permutation importance by feature
 
     @classmethod
     def of(
