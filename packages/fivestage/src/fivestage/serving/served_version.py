@@ -54,5 +54,4 @@ def write_served_version(path: Path, named: ServedVersion) -> None:
     Raises:
         UserError: If the file cannot be written.
     """
-    text = named.model_dump_json(indent=1)
-    write_text(path, text)
+    write_text(path, named.model_dump_json(indent=1))

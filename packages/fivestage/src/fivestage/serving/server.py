@@ -46,25 +46,20 @@ class Service(Protocol):
     @property
     def settings(self) -> Settings:
         """The service's settings."""
-        ...
 
     @property
     def ready(self) -> bool:
         """Whether requests should be sent here."""
-        ...
 
     @property
     def status_detail(self) -> str:
         """What an operator should know; empty when all is well."""
-        ...
 
     async def start(self) -> None:
         """Load the model and start the background tasks."""
-        ...
 
     async def stop(self) -> None:
         """Stop the background tasks and close the log."""
-        ...
 
 
 def run(app: str) -> None:

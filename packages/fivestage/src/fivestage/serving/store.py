@@ -3,9 +3,8 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
@@ -88,13 +87,9 @@ class Store(ABC):
     def checkpoint(self) -> None:  # noqa: B027 (a database server does it itself)
         """Move commits from the write-ahead log into the database file; called from a thread."""
 
-    async def call(
-        self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
-    ) -> Result:
+    async def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Call a function that uses the database: in a thread if the database is remote."""
-        return (
-            await asyncio.to_thread(function, *args, **kwargs) if self.remote else function(*args, **kwargs)
-        )
+        return await asyncio.to_thread(function, *arguments) if self.remote else function(*arguments)
 
     def shadows(self, after: int = 0) -> Iterator[tuple[int, ShadowRecord]]:
         """Yield a challenger's predictions with their numbers, in the order they were written."""
