@@ -23,16 +23,9 @@ def sized(contract: Contract) -> tuple[dict[str, str], str]:
 
 
 def size(contract: Contract) -> str:
-    """Compute a plan, and write it to the manifests and the page.
+    """Compute a plan, write it to the manifests and the page, and return the section of the page.
 
-    Args:
-        contract: the contract with the objectives.
-
-    Returns:
-        The section of the page.
-
-    Raises:
-        UserError: when no plan meets the objectives, or a file cannot be read or written.
+    Raise a `UserError` if no plan meets the objectives, or a file cannot be read or written.
     """
     texts, text = sized(contract)
     write(texts)

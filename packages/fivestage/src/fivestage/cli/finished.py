@@ -25,14 +25,7 @@ class FinishedDemo:
 
     @classmethod
     def of(cls, problem: Problem) -> "FinishedDemo":
-        """Return the record for a problem with the current code and data.
-
-        Args:
-            problem: The problem that the demo is of.
-
-        Returns:
-            The record.
-        """
+        """Return the record for a problem with the current code and data."""
         return cls(project_digest() + problem.digest(), problem.contract.name)
 
     def remember(self) -> None:
@@ -41,14 +34,7 @@ class FinishedDemo:
         write_text(self.file, content)
 
     def is_current(self, page: Path) -> bool:
-        """Return whether another demo would give the same results, and print that if so.
-
-        Args:
-            page: The report that the last demo wrote.
-
-        Returns:
-            True if code, data and champion are those of the last demo, and its report exists.
-        """
+        """Return whether another demo would give the same results and report (`page`); if so, print that."""
         if not (self.file.exists() and page.exists()):
             return False
         known = json.loads(self.file.read_text(encoding="utf-8"))

@@ -66,14 +66,11 @@ class ClusterReleases:
 
     @classmethod
     def to(cls, overlay: Path, context: str) -> "ClusterReleases":
-        """Create the releases of a kustomize overlay, with settings from the environment.
+        """Create the releases of a kustomize overlay, in the namespace of its Deployment.
 
         Args:
             overlay: Folder of the overlay.
             context: Context of the kubeconfig file; the current one if empty.
-
-        Returns:
-            The releases, in the namespace of the overlay's Deployment.
         """
         namespace = namespace_of(Cluster("default", context).render(overlay))
         return cls(Cluster(namespace, context), overlay, Settings.from_environment())
@@ -166,16 +163,9 @@ class ClusterReleases:
         return self._finish(done, current)
 
     def smoke(self, model: ReleasedModel) -> float:
-        """Wait for the rollout of the overlay's Deployment, and run the smoke test through its Service.
+        """Wait for the rollout of the overlay's Deployment, and smoke-test the version through its Service.
 
-        Args:
-            model: The version that it must serve.
-
-        Returns:
-            The largest difference between its predictions and the offline ones; see `service_client.smoke`.
-
-        Raises:
-            ReleaseCheckError: If the rollout fails, or the model or its predictions differ.
+        Return the largest difference from its offline predictions; see `service_client.smoke`.
         """
         name = serving_deployment(self.cluster.render(self.overlay))["metadata"]["name"]
         with _check("rollout"):

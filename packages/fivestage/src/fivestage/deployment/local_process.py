@@ -61,19 +61,9 @@ def release(settings: Settings, model: ReleasedModel) -> Deployment:
 def switch(
     settings: Settings, version: str, folder: Path, wait_seconds: float = PATIENCE
 ) -> ServedVersion | None:
-    """Point the service to a version; if it runs, wait until it serves that version.
+    """Point the service to a version, and return the one that it was pointed to before.
 
-    Args:
-        settings: The service's settings.
-        version: The version's number in the registry.
-        folder: Folder of its artifact.
-        wait_seconds: Maximum time to load it.
-
-    Returns:
-        The version that the service was pointed to before.
-
-    Raises:
-        UserError: If the service refuses the version; it is then pointed to the previous one again.
+    If it runs, wait until it serves the version; if it refuses, point it back and raise a `UserError`.
     """
     before = read_served_version(settings.current_file) if settings.current_file.exists() else None
     write_served_version(settings.current_file, _served_version(version, folder))
@@ -86,29 +76,12 @@ def switch(
 
 
 def shadow(settings: Settings, version: str, folder: Path) -> None:
-    """Run a version in shadow mode; a running service loads it by itself.
-
-    Args:
-        settings: The service's settings.
-        version: The version's number in the registry.
-        folder: Folder of its artifact.
-    """
+    """Run a version in shadow mode; a running service loads it by itself."""
     write_served_version(settings.shadow_file, _served_version(version, folder))
 
 
 def fetch_versions(settings: Settings, name: str) -> Iterator[str]:
-    """Fetch a model's champion, and its challenger as a shadow, before a service starts.
-
-    Args:
-        settings: The service's settings.
-        name: The model's name in the registry.
-
-    Yields:
-        A message for each served-version file that is written.
-
-    Raises:
-        UserError: If there is no champion yet.
-    """
+    """Fetch a model's champion, and its challenger as a shadow, before a service starts; yield messages."""
     registry = ModelRegistry(name)
     for version, name_version, file in (
         (registry.require_champion(), switch, settings.current_file),
@@ -155,15 +128,7 @@ def start(settings: Settings, wait_seconds: float = PATIENCE) -> int:
 
 
 def stop(settings: Settings, wait_seconds: float = 10) -> bool:
-    """Stop the service, if `start` started it.
-
-    Args:
-        settings: The service's settings.
-        wait_seconds: Seconds until it is killed.
-
-    Returns:
-        Whether it was running.
-    """
+    """Stop the service if `start` started it, after `wait_seconds` by force; return whether it ran."""
     running = process(settings)
     if running is not None:
         _send(running, signal.SIGTERM)

@@ -27,16 +27,7 @@ class ReleasedModel:
     ) -> "ReleasedModel":
         """Load a registered version with the smoke rows and predictions in its artifact.
 
-        Args:
-            registry: The model's registry.
-            version: The version's number in the registry.
-            definitions: Feature definitions of the service; by default they are not checked.
-
-        Returns:
-            The version, ready for release.
-
-        Raises:
-            UserError: If the registry lacks the version, or the definitions lack one of its features.
+        Raise a `UserError` if the registry lacks the version, or the definitions (if given) lack a feature.
         """
         found, artifact = registry.open(version, definitions)
         rows = json_rows(pd.DataFrame([one.row for one in artifact.smoke]), artifact.contract.columns)

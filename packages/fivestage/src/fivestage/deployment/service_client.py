@@ -37,14 +37,7 @@ class Deployment:
 
 
 def url(settings: Settings) -> str:
-    """Return the address of the service.
-
-    Args:
-        settings: The service's settings; only host and port are used.
-
-    Returns:
-        The address as `http://HOST:PORT`, without a trailing slash.
-    """
+    """Return the address of the service as `http://HOST:PORT`, without a trailing slash."""
     return f"http://{settings.host}:{settings.port}"
 
 
@@ -54,14 +47,7 @@ def headers(settings: Settings) -> dict[str, str]:
 
 
 def require_free_port(settings: Settings) -> None:
-    """Verify that the service's port is free.
-
-    Args:
-        settings: The service's settings; only host and port are used.
-
-    Raises:
-        UserError: If another program listens on it.
-    """
+    """Raise a `UserError` if another program listens on the service's port."""
     with contextlib.closing(socket.socket()) as probe:
         if probe.connect_ex((settings.host, settings.port)) == 0:
             raise UserError(
