@@ -18,8 +18,8 @@ from fivestage.evaluation.daily import NAN, Floats
 from fivestage.monitoring.daily_statistics import ROWS, DailyStatistic, Window, daily_statistics
 from fivestage.monitoring.residuals import (
     MEAN,
+    MEAN_BY_DAY,
     SPREAD,
-    SPREAD_BY_DAY,
     design_of,
     products,
     residual_statistics,
@@ -75,7 +75,7 @@ class Finding:
     @property
     def is_residual(self) -> bool:
         """Whether the statistic is of residuals given the other columns, not of the column's own values."""
-        return self.statistic in (MEAN, SPREAD, SPREAD_BY_DAY)
+        return self.statistic in (MEAN, SPREAD, MEAN_BY_DAY)
 
     @property
     def is_broken(self) -> bool:

@@ -32,19 +32,20 @@ FOLDS = 8  # of the reference's days for cross-fitting; more cost time and chang
 BATCH_ROWS = 50_000  # rows per matrix, which bounds memory
 RANKS = (np.arange(QUANTILES) + 0.5) / QUANTILES
 SCORES = norm.ppf(RANKS)
-MEAN, SPREAD, SPREAD_BY_DAY = "residual mean", "residual spread", "residual spread by day"
+MEAN, MEAN_BY_DAY, SPREAD = "residual mean", "residual mean by day", "residual spread"
 OFF = "{now:+.2f} standard deviations from the value that the other columns predict, was {then:+.2f}"
 FAR = "mean squared deviation from the value that the other columns predict {now:.3g}, was {then:.3g}"
-
-
-def _log_deviation(square: Floats) -> Floats:
-    return np.log(square + SMALLEST_VARIANCE) / 2
-
-
 STATISTICS = (
     Statistic(MEAN, LEAST_CHANGE, jackknifed=True, words=OFF),
-    Statistic(SPREAD, LEAST_CHANGE, _log_deviation, jackknifed=True, words=FAR),
-    Statistic(SPREAD_BY_DAY, LEAST_CHANGE, _log_deviation, ranked=True, words=FAR),
+    Statistic(MEAN_BY_DAY, LEAST_CHANGE, ranked=True, words=OFF),
+    # The logarithm of a standard deviation.
+    Statistic(
+        SPREAD,
+        LEAST_CHANGE,
+        lambda square: np.log(square + SMALLEST_VARIANCE) / 2,
+        jackknifed=True,
+        words=FAR,
+    ),
 )
 
 
@@ -120,7 +121,7 @@ def residual_statistics(
         mean, spread = (sums[0] / deviation, names.size), (sums[1], len(design.quantiles))
         return [
             DailyStatistic.of(kind, [(str(names[n]), "", of[:, n], rows) for n in range(count)])
-            for kind, (of, count) in zip(STATISTICS, (mean, spread, spread), strict=True)
+            for kind, (of, count) in zip(STATISTICS, (mean, mean, spread), strict=True)
             if count
         ]
 
