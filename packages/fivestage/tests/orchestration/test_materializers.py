@@ -1,4 +1,3 @@
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -8,22 +7,16 @@ import pandas as pd
 import pytest
 from zenml.artifact_stores import LocalArtifactStore, LocalArtifactStoreConfig
 from zenml.enums import StackComponentType
+from zenml.materializers.dataclass_materializer import DataclassMaterializer
 from zenml.materializers.materializer_registry import materializer_registry
 
-from fivestage.orchestration.materializers import FrameMaterializer, RecordMaterializer
-
-
-@dataclass(frozen=True)
-class Part:
-    name: str
-    at: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Record:
-    events: dict[str, pd.DataFrame]
-    parts: tuple[Part, ...]
-    counts: dict[str, float]
+from fivestage.data.event_tables import EventTables, IngestReport
+from fivestage.data.partitioned import Stored
+from fivestage.evaluation.gates import GateVerdict
+from fivestage.orchestration.materializers import EventTablesMaterializer, FrameMaterializer
+from fivestage.registry.versions import Version
+from fivestage.training.leakage_probes import LeakageProbes
+from fivestage.training.version_evaluation import VersionEvaluation
 
 
 @pytest.fixture
@@ -71,20 +64,15 @@ def test_what_a_step_writes_into_a_frame_the_next_one_does_not_see(
     pd.testing.assert_frame_equal(FrameMaterializer(str(tmp_path), store).load(pd.DataFrame), frame())
 
 
-def test_a_record_of_frames_comes_back_as_it_was(store: LocalArtifactStore, tmp_path: Path) -> None:
-    record = Record(
-        events={"landing": frame(10), "weather": frame(20).drop(columns="kind").iloc[:0]},
-        parts=(Part("one", (40.7, -74.2)),),
-        counts={"bad": 3.0},
-    )
-    RecordMaterializer(str(tmp_path), store).save(record)
-    again = RecordMaterializer(str(tmp_path), store).load(Record)
-
-    assert isinstance(again, Record)
+def test_event_tables_come_back_as_they_were(store: LocalArtifactStore, tmp_path: Path) -> None:
+    events = {"landing": frame(10), "weather": frame(20).drop(columns="kind").iloc[:0]}
+    tables = EventTables(events, {"lat": {"JFK": 40.7}, "region": {"JFK": "north"}}, since=7)
+    EventTablesMaterializer(str(tmp_path), store).save(tables)
+    again = EventTablesMaterializer(str(tmp_path), store).load(EventTables)
     assert list(again.events) == ["landing", "weather"]
-    pd.testing.assert_frame_equal(again.events["landing"], record.events["landing"])
-    pd.testing.assert_frame_equal(again.events["weather"], record.events["weather"])
-    assert (again.parts, again.counts) == (record.parts, record.counts)
+    for kind, expected in events.items():
+        pd.testing.assert_frame_equal(again.events[kind], expected)
+    assert (again.reference, again.since) == (tables.reference, tables.since)
 
 
 def test_the_hash_follows_the_content(store: LocalArtifactStore, tmp_path: Path) -> None:
@@ -99,16 +87,8 @@ def test_the_hash_follows_the_content(store: LocalArtifactStore, tmp_path: Path)
     assert content_hash(frame()) != content_hash(touched)
 
 
-def test_it_is_the_default_for_frames() -> None:
+def test_they_are_the_defaults_and_other_records_are_stored_as_json() -> None:
     assert materializer_registry[pd.DataFrame] is FrameMaterializer
-
-
-def test_a_record_needs_not_be_named_by_the_step_and_anything_else_is_pickled(
-    store: LocalArtifactStore, tmp_path: Path
-) -> None:
-    assert materializer_registry[Record] is RecordMaterializer
-    assert materializer_registry[pd.DataFrame] is FrameMaterializer
-    other = RecordMaterializer(str(tmp_path), store)
-    other.save(range(3))
-    assert other.compute_content_hash(range(3)) is None  # so it is never taken for another one's
-    assert RecordMaterializer(str(tmp_path), store).load(range) == range(3)
+    assert materializer_registry[EventTables] is EventTablesMaterializer
+    for record in (IngestReport, Stored, LeakageProbes, Version, GateVerdict, VersionEvaluation):
+        assert materializer_registry[record] is DataclassMaterializer

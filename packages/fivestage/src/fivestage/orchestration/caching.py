@@ -5,7 +5,7 @@ from zenml.utils.source_utils import resolve
 
 from fivestage.common.files import digest_of_files
 from fivestage.common.settings import ROOT
-from fivestage.orchestration import materializers  # noqa: F401 - registers those that hash frames and records
+from fivestage.orchestration import materializers  # noqa: F401 - registers those that hash frames
 from fivestage.orchestration.lineage import DATA_PACKAGES, code_digest, lock_digest
 
 
