@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, RegressionContract
@@ -49,11 +50,15 @@ class Reason(Struct, frozen=True, gc=False):
 
 
 class Reasons(Struct, frozen=True):
-    """Why the log-odds differ from the average: the strongest contributions, and the sum of the others."""
+    """Why the log-odds differ from the average: the strongest contributions, and the sum of the others.
+
+    With several classes, they are those of the likeliest class, `of`, against the mean of all classes.
+    """
 
     average: float
     strongest: tuple[Reason, ...]
     rest: float
+    of: str | UnsetType = UNSET
 
 
 class Prediction(Struct, frozen=True, gc=False):
@@ -73,15 +78,6 @@ class Answer(Struct, frozen=True):
     model_version: str
     threshold: float
     predictions: list[Prediction]
-
-
-class ClassReasons(Struct, frozen=True):
-    """Why the log-odds of the likeliest class (against the mean of all classes) differ from the average."""
-
-    of: str
-    average: float
-    strongest: tuple[Reason, ...]
-    rest: float
 
 
 class NumberReason(Struct, frozen=True, gc=False):
@@ -135,9 +131,20 @@ def _decision_tensor(datatype: str) -> OutputTensor:
 
 class _TaskForm:
     answer: Any
+    reason: type[Struct] = Reason
+    explanation: type[Struct] = Reasons
 
     def message(self, request_id: str, version: str, predictions: list[Any]) -> Any:
         return self.answer(request_id, version, predictions)
+
+    def reasons(
+        self,
+        prediction: Any,  # noqa: ARG002 (used where there are several classes)
+        average: float,
+        strongest: Sequence[Contribution],
+        rest: float,
+    ) -> Any:
+        return self.explanation(average, tuple(self.reason(*one) for one in strongest), rest)
 
     def kind(self, decision: Any) -> str:
         return str(decision)
@@ -167,12 +174,6 @@ class BinaryForm(_TaskForm):
     def forecast(self, prediction: Prediction) -> tuple[float, ...]:
         return (prediction.probability,)
 
-    def reasons(
-        self, prediction: Prediction, average: float, strongest: Sequence[Contribution], rest: float
-    ) -> Struct:
-        del prediction
-        return Reasons(average, tuple(Reason(*one) for one in strongest), rest)
-
 
 class MulticlassForm(_TaskForm):
     """A probability for each class, and the cheapest action."""
@@ -199,7 +200,7 @@ class MulticlassForm(_TaskForm):
                 ("decision", Literal[self._actions]),
                 ("unknown", tuple[str, ...], ()),
                 ("history_gap_hours", Gap, UNSET),
-                ("reasons", ClassReasons | UnsetType, UNSET),
+                ("reasons", Reasons | UnsetType, UNSET),
             ],
             frozen=True,
             namespace={"__doc__": "The probability of each class, and the cheapest action."},
@@ -222,18 +223,17 @@ class MulticlassForm(_TaskForm):
     def forecast(self, prediction: Any) -> tuple[float, ...]:
         return msgspec.structs.astuple(prediction.probabilities)
 
-    def reasons(
-        self, prediction: Any, average: float, strongest: Sequence[Contribution], rest: float
-    ) -> Struct:
+    def reasons(self, prediction: Any, average: float, strongest: Sequence[Contribution], rest: float) -> Any:
         forecast = self.forecast(prediction)
         likeliest = self._names[forecast.index(max(forecast))]
-        return ClassReasons(likeliest, average, tuple(Reason(*one) for one in strongest), rest)
+        return replace(super().reasons(prediction, average, strongest, rest), of=likeliest)
 
 
 class RegressionForm(_TaskForm):
     """An expected value with its interval, and the number to plan with."""
 
     columns = REGRESSION_FIELDS
+    reason, explanation = NumberReason, NumberReasons
     tensors = tuple(OutputTensor(name, "FP64", 1, _field_reader(name)) for name in REGRESSION_FIELDS)
 
     def __init__(self) -> None:
@@ -248,12 +248,6 @@ class RegressionForm(_TaskForm):
     def forecast(self, prediction: NumberPrediction) -> tuple[float, ...]:
         return prediction.value, prediction.low, prediction.high, prediction.decision
 
-    def reasons(
-        self, prediction: NumberPrediction, average: float, strongest: Sequence[Contribution], rest: float
-    ) -> Struct:
-        del prediction
-        return NumberReasons(average, tuple(NumberReason(*one) for one in strongest), rest)
-
     def kind(self, decision: Any) -> str:
         del decision
         return "number"
@@ -263,17 +257,7 @@ Form = BinaryForm | MulticlassForm | RegressionForm
 
 
 def form_of(contract: Contract) -> Form:
-    """Return the response messages for a contract.
-
-    Args:
-        contract: determines the task, the names of the decisions, and the costs.
-
-    Returns:
-        The form of the contract's task: binary, multiclass or regression.
-
-    Raises:
-        TypeError: if it is not a contract of one of these tasks.
-    """
+    """Return the response messages for a contract, which has the task, the decisions' names and the costs."""
     match contract:
         case BinaryContract():
             return BinaryForm(contract)
