@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from fivestage.common.errors import UserError
-from fivestage.common.files import digest_of_files
 from fivestage.contract.contract import Contract
+from fivestage.data.source import digest_of
 from fivestage.features.problem import Tables
 from problem.clocks import DAY, HOUR, MINUTE, epoch_seconds, is_clock, midnights, since_midnight, utc, whole
 from problem.raw import part_folders, raw_folder, read_all, read_raw
@@ -40,8 +40,7 @@ Check = tuple[str, ArrayLike, str]  # column, rows that fail, reason
 
 def digest() -> str:
     """SHA-256 of the raw data files."""
-    folder = raw_folder()
-    return digest_of_files(folder, (path for path in folder.rglob("*") if path.is_file()))
+    return digest_of(str(raw_folder()))
 
 
 def parts() -> tuple[str, ...]:

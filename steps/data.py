@@ -7,7 +7,7 @@ from zenml import step
 
 from fivestage.common import settings
 from fivestage.contract.contract import epoch_of
-from fivestage.data.event_tables import EventTables, IngestReport, ingest_tables
+from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.data.partitioned import Stored
 from fivestage.data.splits import windows_at
 from fivestage.orchestration import caching
@@ -29,7 +29,7 @@ def ingest(
 
     `data` is the hash of the raw files: when it changes, ZenML does not use its cached outputs.
     """
-    rows, event_tables, ingested = ingest_tables(
+    rows, event_tables, ingested = EventTables.ingest(
         PROBLEM.load(PROBLEM.contract), PROBLEM.contract, QUARANTINE / data[:12], data
     )
     return rows, event_tables, ingested  # three names, as ZenML parses this line for the outputs

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from conftest import ProblemSlice
-from fivestage.data.event_tables import ingest_tables
+from fivestage.data.event_tables import EventTables
 from fivestage.features.offline import build_features
 from fivestage.features.problem import Tables
 from fivestage.training.leakage_probes import future_is_unseen
@@ -19,7 +19,7 @@ MOST_QUARANTINED = 0.01
 
 def test_the_tables_keep_the_contract(tables: Tables, tmp_path: Path) -> None:
     contract = PROBLEM.contract
-    rows, _, report = ingest_tables(tables, contract, tmp_path, PROBLEM.digest())
+    rows, _, report = EventTables.ingest(tables, contract, tmp_path, PROBLEM.digest())
     assert len(rows) >= len(tables.rows) * (1 - MOST_QUARANTINED), report.quarantined
     assert len(set(rows[contract.label.name])) > 1
 

@@ -8,7 +8,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.settings import VAR
-from fivestage.data.event_tables import ingest_tables
+from fivestage.data.event_tables import EventTables
 from fivestage.data.splits import windows_at
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.evaluation.metrics import scores
@@ -36,7 +36,7 @@ class Learnt:
 def learning_curve() -> Iterator[Learnt]:
     """Train as of the start of the test window, and score on the holdout window and all later rows."""
     contract = PROBLEM.contract
-    rows, event_tables, _ = ingest_tables(
+    rows, event_tables, _ = EventTables.ingest(
         PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench"
     )
     as_of = contract.split.test_start_at

@@ -26,7 +26,7 @@ from fivestage.common.errors import UserError
 from fivestage.common.files import write_between, write_text
 from fivestage.common.settings import REPORTS, ROOT, VAR, prepare_environment
 from fivestage.contract.contract import LEAST_REFERENCE, Contract
-from fivestage.data.event_tables import ingest_tables
+from fivestage.data.event_tables import EventTables
 from fivestage.data.labels import labels_of
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.features.offline import build_features, feature_matrix, learn_categories
@@ -209,7 +209,7 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
 
 def real_rows(contract: Contract) -> Table:
     """Return the project's monitored features, with forecasts for each half by a model of the other half."""
-    rows, event_tables, _ = ingest_tables(
+    rows, event_tables, _ = EventTables.ingest(
         PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench"
     )
     features = build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference)

@@ -17,7 +17,7 @@ from fivestage.artifact.artifact import load_artifact
 from fivestage.artifact.engine import Engine
 from fivestage.common.errors import UserError
 from fivestage.common.settings import VAR
-from fivestage.data.event_tables import ingest_tables, known_at
+from fivestage.data.event_tables import EventTables, known_at
 from fivestage.features.definitions import columns_of
 from fivestage.features.encoder import encode, matrix
 from fivestage.features.stores import OfflineFeatureStore, OnlineFeatureStore
@@ -32,7 +32,7 @@ def compare(folder: Path, every: int) -> str:
         load_artifact(read_served_version(folder / "current").folder), history=OfflineFeatureStore({})
     )
     with tempfile.TemporaryDirectory() as scratch:
-        rows, event_tables, _ = ingest_tables(
+        rows, event_tables, _ = EventTables.ingest(
             PROBLEM.load(PROBLEM.contract), contract, Path(scratch), "bench"
         )
     artifact = replace(artifact, reference=event_tables.reference)

@@ -13,7 +13,7 @@ from fivestage.common.columns import Floats, Ints
 from fivestage.common.settings import VAR
 from fivestage.contract.contract import Contract
 from fivestage.contract.cost_model import cost_model_of
-from fivestage.data.event_tables import EventTables, ingest_tables
+from fivestage.data.event_tables import EventTables
 from fivestage.data.splits import TemporalSplit, windows_at
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.evaluation.metrics import evaluate, paired_difference, scores
@@ -47,7 +47,7 @@ class Studied:
 def studied() -> Studied:
     """Load rows and compute features, as of the first day of the test window."""
     contract = PROBLEM.contract
-    rows, event_tables, _ = ingest_tables(
+    rows, event_tables, _ = EventTables.ingest(
         PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench"
     )
     started = time.process_time()

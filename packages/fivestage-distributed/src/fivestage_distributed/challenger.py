@@ -24,7 +24,7 @@ from fivestage.common.files import write_text
 from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.contract.strict_model import StrictModel
-from fivestage.data.event_tables import EventTables, ingest_tables
+from fivestage.data.event_tables import EventTables
 from fivestage.data.labels import labels_of
 from fivestage.data.splits import TemporalSplit, windows_at
 from fivestage.evaluation.champion_challenger import Evidence, run_gates
@@ -158,7 +158,7 @@ def challenge(
         The challenger, the reference tables, and the evaluation.
     """
     data = problem.digest()
-    rows, events, _ = ingest_tables(
+    rows, events, _ = EventTables.ingest(
         problem.load(problem.contract), problem.contract, folder / "quarantine", data
     )
     source = TokenSource.of(problem, rows, events)

@@ -9,7 +9,7 @@ import pytest
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
-from fivestage.data.event_tables import EventTables, IngestReport, ingest_tables, known_at, known_between
+from fivestage.data.event_tables import EventTables, IngestReport, known_at, known_between
 from fivestage.features.problem import Tables
 from tests.synthetic import synthetic_problem
 
@@ -44,7 +44,7 @@ def few(tables: Tables) -> Tables:
 def ingest(
     tables: Tables, contract: Contract, folder: Path
 ) -> tuple[pd.DataFrame, EventTables, IngestReport]:
-    return ingest_tables(tables, contract, folder, "hash of the data")
+    return EventTables.ingest(tables, contract, folder, "hash of the data")
 
 
 def test_clean_tables_pass_whole(few: Tables, contract: Contract, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from fivestage.common.clock import DAY
 from fivestage.common.columns import Ints
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
-from fivestage.data.event_tables import ROWS, EventTables, IngestReport, ingest_tables
+from fivestage.data.event_tables import ROWS, EventTables, IngestReport
 from fivestage.data.partitioned import FEATURES, Stored, spans
 from fivestage.features.offline import build_features
 from fivestage.features.problem import Tables
@@ -55,7 +55,7 @@ def whole() -> Tables:
 
 @pytest.fixture(scope="module")
 def at_once(whole: Tables, tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    rows, event_tables, report = ingest_tables(
+    rows, event_tables, report = EventTables.ingest(
         whole, PROBLEM.contract, tmp_path_factory.mktemp("quarantine"), "data"
     )
     return (

@@ -28,7 +28,7 @@ from fivestage.contract.contract import (
 )
 from fivestage.contract.tasks import ClassificationGates, RegressionGates
 from fivestage.data.cleaning import timestamp
-from fivestage.data.event_tables import ingest_tables
+from fivestage.data.event_tables import EventTables
 from fivestage.data.tables import simulated_times
 from fivestage.data.validation import validate
 from fivestage.features.stores import OfflineFeatureStore
@@ -395,7 +395,8 @@ def test_a_table_of_the_last_but_one_century_is_kept_whole(tmp_path: Path) -> No
     frame.to_csv(tmp_path / "table.csv", index=False)
     write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "y", "year")), tmp_path)
     contract = load_contract(tmp_path / "problem.yaml")
-    kept, *_ = ingest_tables(module(tmp_path / "dataset.py").load(contract), contract, tmp_path / "out", "")
+    tables = module(tmp_path / "dataset.py").load(contract)
+    kept, *_ = EventTables.ingest(tables, contract, tmp_path / "out", "")
     assert len(kept) == 200
 
 
@@ -900,7 +901,7 @@ def test_a_key_that_is_a_number_has_one_form_everywhere(tmp_path: Path) -> None:
         assert isinstance(column, CategoryColumn)
         assert column.form == "integer"
         assert column.example == str(int(float(column.example)))
-    _, event_tables, _ = ingest_tables(
+    _, event_tables, _ = EventTables.ingest(
         module(folder / "dataset.py").load(contract), contract, tmp_path / "out", ""
     )
     histories = set(event_tables.events["outcome"]["customer"].dropna())
@@ -1060,7 +1061,7 @@ def test_what_is_left_out_renamed_or_derived_is_said_and_counted(tmp_path: Path)
     assert "Names in the contract: 'Größe (cm)' is grosse_cm" in told
     write_problem(found, tmp_path / "problem")
     contract = load_contract(tmp_path / "problem" / "problem.yaml")
-    _, _, quarantine = ingest_tables(
+    _, _, quarantine = EventTables.ingest(
         module(tmp_path / "problem" / "dataset.py").load(contract), contract, tmp_path / "out", ""
     )
     assert quarantine.quality == {
@@ -1273,7 +1274,7 @@ def test_numbers_as_large_as_they_can_be_have_bounds(tmp_path: Path) -> None:
     frame = table(y=OUTCOME, large=np.where(OUTCOME[::-1] == 1, 1e308, -1e308))
     contract = load_contract(made_of(frame, tmp_path) / "problem.yaml")
     rows = module(tmp_path / "problem" / "dataset.py").load(contract)
-    kept, *_ = ingest_tables(rows, contract, tmp_path / "out", "")
+    kept, *_ = EventTables.ingest(rows, contract, tmp_path / "out", "")
     assert len(kept) == 300
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import load_contract
-from fivestage.data.event_tables import ingest_tables
+from fivestage.data.event_tables import EventTables
 from fivestage.scaffold.command import options_of
 from fivestage.scaffold.draft import draft
 from fivestage.scaffold.write import write_problem
@@ -26,7 +26,7 @@ def test_an_odd_table_becomes_a_problem(name: str, tmp_path: Path) -> None:
     assert contract.task == found.target.task
     assert bool(found.windows.simulated) == ("TIME" not in words or name in ("newest_first", "few_days"))
     dataset = module(tmp_path / "problem" / "dataset.py")
-    rows, _, report = ingest_tables(dataset.load(contract), contract, tmp_path / "quarantine", "")
+    rows, _, report = EventTables.ingest(dataset.load(contract), contract, tmp_path / "quarantine", "")
     assert len(rows) == len(found.table)
     assert set(report.quarantined) <= {"table: no timestamp"}  # of newest_first, sap_list
     assert set(dataset.read_batch(words["DATA"], contract)) == set(contract.columns)

@@ -32,6 +32,35 @@ class EventTables:
     reference: dict[str, dict[str, Any]]
     since: int = EVER
 
+    @classmethod
+    def ingest(
+        cls, tables: Tables, contract: Contract, quarantine: Path, data: str
+    ) -> "tuple[pd.DataFrame, EventTables, IngestReport]":
+        """Validate cleaned tables, and write rows that violate the contract to the quarantine folder.
+
+        Args:
+            tables: as returned by the project's `load`.
+            contract: the project's contract.
+            quarantine: the folder for quarantined rows, one CSV per table.
+            data: SHA-256 of the raw data.
+
+        Returns:
+            The valid rows, the valid events by kind, and the counts of rows read and quarantined.
+
+        Raises:
+            UserError: when a table lacks a column, or too many of its rows are quarantined.
+        """
+        checked = validate_tables(
+            {ROWS: tables.rows} | {kind: tables.events[kind] for kind in contract.events}, contract
+        )
+        quarantined = Quarantine(quarantine)
+        quarantined.add(
+            {RAW: rejected_rows(tables)} | {name: report for name, (_, report) in checked.items()}
+        )
+        quarantined.check()
+        events = cls({kind: checked[kind][0] for kind in contract.events}, tables.reference)
+        return checked[ROWS][0], events, quarantined.ingested(data, tables.quality)
+
     def features_of(self, rows: pd.DataFrame, definitions: FeatureDefinitions) -> pd.DataFrame:
         """Compute the features of rows, as of their decision times.
 
@@ -122,33 +151,6 @@ def known_between(
         known = known_at(contract.events[kind], frame)
         selected[kind] = frame[(known > after) & (known <= until)]
     return selected
-
-
-def ingest_tables(
-    tables: Tables, contract: Contract, quarantine: Path, data: str
-) -> tuple[pd.DataFrame, EventTables, IngestReport]:
-    """Validate cleaned tables, and write rows that violate the contract to the quarantine folder.
-
-    Args:
-        tables: as returned by the project's `load`.
-        contract: the project's contract.
-        quarantine: the folder for quarantined rows, one CSV per table.
-        data: SHA-256 of the raw data.
-
-    Returns:
-        The valid rows, the valid events by kind, and the counts of rows read and quarantined.
-
-    Raises:
-        UserError: when a table lacks a column, or too many of its rows are quarantined.
-    """
-    checked = validate_tables(
-        {ROWS: tables.rows} | {kind: tables.events[kind] for kind in contract.events}, contract
-    )
-    quarantined = Quarantine(quarantine)
-    quarantined.add({RAW: rejected_rows(tables)} | {name: report for name, (_, report) in checked.items()})
-    quarantined.check()
-    events = EventTables({kind: checked[kind][0] for kind in contract.events}, tables.reference)
-    return checked[ROWS][0], events, quarantined.ingested(data, tables.quality)
 
 
 def validate_tables(

@@ -62,8 +62,8 @@ class Stored:
     def ingest(cls, problem: Problem, quarantine: Path, data: str, place: str = "") -> "Stored":
         """Clean each part, validate each span of periods, and quarantine rows that violate the contract.
 
-        The result is that of `ingest_tables` on all parts at once, except that duplicate events are found
-        only within a span, and that each part and each span has its own quarantine folder.
+        The result is that of `EventTables.ingest` on all parts at once, except that duplicate events are
+        found only within a span, and that each part and each span has its own quarantine folder.
 
         Args:
             problem: loads the parts, and has the contract.

@@ -113,7 +113,7 @@ def parts_of(source: str) -> tuple[str, ...]:
     return tuple(map(str, files)) if large else ()
 
 
-def digest_of(source: str, read: Callable[[str], pd.DataFrame]) -> str:
+def digest_of(source: str, read: Callable[[str], pd.DataFrame] = read_file) -> str:
     """SHA-256 of a source: of its local files, or of the table that `read` returns.
 
     Args:
