@@ -293,8 +293,10 @@ def test_on_a_cluster_a_project_shares_nothing_with_another(
         whole = {"Namespace": about["name"], "StorageClass": "churn-radar-2"}  # of the whole cluster
         assert whole.get(one["kind"], about.get("namespace")) == "churn-radar-2"
         assert about["labels"]["app.kubernetes.io/instance"] == "churn-radar-2"
-    images = set(re.findall(r"image: (?:ghcr.io/team/)?([a-z0-9-]*-(?:serving|pipelines)):", rendered))
+    named = r"(?:image|value): (?:ghcr.io/team/)?([a-z0-9-]*-(?:serving|pipelines)):"
+    images = set(re.findall(named, rendered))
     assert images == {"churn-radar-2-serving", "churn-radar-2-pipelines"}
+    assert "fivestage-pipelines:" not in (project / "docs" / "kubernetes.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["", "9 lives", "a", "x" * 60, "semi;colon", 'quote"', "ends-"])

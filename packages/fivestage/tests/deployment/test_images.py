@@ -1,5 +1,6 @@
 """What goes to a registry comes back as what pulls exactly it, or as a sentence."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,3 +83,17 @@ def test_what_does_not_go_is_a_sentence(sentence: str) -> None:
 def test_an_image_without_a_name_is_a_sentence() -> None:
     with pytest.raises(UserError, match="has no `newName` for the image `fivestage-other`"):
         images.image_name("other")
+
+
+@pytest.mark.parametrize("engine", [(FINE, BOTH)], indirect=True)
+@pytest.mark.usefixtures("engine")
+def test_a_machine_without_docker_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.0"\n')
+    git = shutil.which("git")
+    assert git
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git").symlink_to(git)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(UserError) as caught:
+        images.build_pipelines()
+    assert str(caught.value) == "This needs the program `docker`: install Docker Engine with buildx."

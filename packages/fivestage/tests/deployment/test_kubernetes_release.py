@@ -20,6 +20,7 @@ from fivestage.deployment.kubernetes_release import (
     ClusterReleases,
     ReleaseCheckError,
 )
+from fivestage.deployment.release_manifests import require_own_namespace
 from fivestage.deployment.released_model import ReleasedModel
 from fivestage.deployment.service_client import SmokeRows
 from fivestage.serving.service_settings import Settings
@@ -322,6 +323,11 @@ def test_another_projects_namespace_is_left_alone(
     with pytest.raises(ReleaseCheckError, match="already serves the project churn: give fraud another one"):
         releases_to(cluster).release(models["1"], easy)
     assert recorded(cluster) == [(1, "serving", "1")]
+
+
+def test_a_deployment_without_labels_belongs_to_no_other_project() -> None:
+    existing = {"kind": "Deployment", "metadata": {"name": "fivestage"}}
+    require_own_namespace(existing, manifests())
 
 
 def test_two_releases_do_not_go_on_at_once(

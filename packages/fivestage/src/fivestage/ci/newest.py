@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+from fivestage.common.errors import UserError
 from fivestage.common.programs import run_program
 from fivestage.common.settings import REPORTS, ROOT
 from fivestage.reporting.notices import Notice
@@ -16,9 +17,13 @@ TAIL_LINES = 40
 def notice_of(difference: str, outdated: str, failure: str) -> Notice:
     """Return a notice of changed versions, of versions held back, and of the end of a failure's output."""
     pins = PINNED.findall(difference)
-    works = "does not work" if failure else "works"
-    lines = [f"The project {works} with the newest libraries.", ""]
-    lines += ["```diff", *pins, "```"] if pins else ["The lock already has the newest versions."]
+    lines = ["The project works with the newest libraries.", ""]
+    if failure:
+        lines = ["The update to the newest libraries failed; the end of the output is below.", ""]
+    if pins:
+        lines += ["```diff", *pins, "```"]
+    elif not failure:
+        lines += ["The lock already has the newest versions."]
     if outdated:
         lines += ["", "Held back by the bounds of pyproject.toml or of another library:", ""]
         lines += ["```", *outdated.splitlines(), "```"]
@@ -39,9 +44,18 @@ def main() -> int:
         if finished.returncode:
             failure = finished.stdout
             break
-    difference = run_program("git", "-C", str(ROOT), "diff", "--unified=0", "requirements.lock").stdout
-    listed = ("-m", "uv", "pip", "list", "--python", sys.executable, "--outdated")
-    notice_of(difference, run_program(sys.executable, *listed).stdout, failure).write(PATH)
+    outputs = []
+    for command in (
+        ("git", "-C", str(ROOT), "diff", "--unified=0", "requirements.lock"),
+        (sys.executable, "-m", "uv", "pip", "list", "--python", sys.executable, "--outdated"),
+    ):
+        try:
+            outputs.append(run_program(*command).stdout)
+        except UserError as error:
+            outputs.append("")
+            failure = f"{failure}\n{error}".strip()
+    difference, outdated = outputs
+    notice_of(difference, outdated, failure).write(PATH)
     return int(bool(failure))
 
 

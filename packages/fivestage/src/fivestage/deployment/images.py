@@ -143,6 +143,8 @@ def _build(role: str, dockerfile: Path, tag: str, arguments: Mapping[str, str], 
                 fix="install Docker Engine with buildx",
             )
         except UserError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise  # there is no Docker, and the sentence says so
             tail = "\n".join(str(error).splitlines()[-TAIL_LINES:])
             raise UserError(
                 f"The image {name} could not be built. {FLAGS} can add options such as --network=host or "

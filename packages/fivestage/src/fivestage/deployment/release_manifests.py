@@ -31,7 +31,8 @@ def serving_deployment(manifests: Sequence[Manifest]) -> Manifest:
 def require_own_namespace(existing: Manifest | None, manifests: Sequence[Manifest]) -> None:
     """Raise a `UserError` if the Deployment in the cluster belongs to another project."""
     owner, ours = (
-        one and one["metadata"]["labels"].get(PROJECT) for one in (existing, serving_deployment(manifests))
+        one and one["metadata"].get("labels", {}).get(PROJECT)
+        for one in (existing, serving_deployment(manifests))
     )
     if owner and ours and owner != ours:
         raise UserError(
