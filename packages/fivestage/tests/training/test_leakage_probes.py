@@ -125,6 +125,25 @@ def test_absence_that_is_the_label_is_found(present: Any, data: Prepared) -> Non
     assert "van missing, has ROC-AUC 1.000" in probe.sentence
 
 
+def test_a_leak_is_found_where_the_classes_of_rows_alternate(data: Prepared) -> None:
+    """Two rows per match, the winner first: every second row has the same label."""
+    label = np.tile([1, 0], 500)
+    probe = target_is_not_rebuilt(pd.DataFrame({"goals": 2.0 * label}), label, measure_of(data.contract))
+    assert not probe.passed
+    assert "goals, has ROC-AUC 1.000" in probe.sentence
+
+
+def test_a_probe_that_cannot_be_computed_is_not_applicable(data: Prepared) -> None:
+    label, measure = np.zeros(len(data.rows), dtype=np.int64), measure_of(data.contract)
+    learn = a_few_trees(trainer_of(data.contract))
+    for probe in (
+        target_is_not_rebuilt(data.features, label, measure),
+        shuffled_labels_give_chance(learn, data.features, label, data.windows, measure),
+    ):
+        assert not probe.applicable
+        assert probe.sentence == "not applicable: all rows tested on have the same label"
+
+
 def shuffled(data: Prepared, learn: Learn) -> Probe:
     numbers = feature_matrix(data.features, learn_categories(data.features, data.windows.train))
     return shuffled_labels_give_chance(

@@ -82,6 +82,11 @@ def count_setting(estimator: Estimator) -> str:
     return "max_iter" if "max_iter" in estimator.get_params() else "n_estimators"
 
 
+def boosting_stages(model: Estimator, features: Features) -> int:
+    """Count the boosting stages of a fitted model, which are fewer than its setting if it stopped early."""
+    return sum(1 for _ in model.staged_predict(features[:1]))
+
+
 def takes_any_columns(estimator: Estimator) -> bool:
     """Whether no setting of the estimator refers to features, so that some of them can be left out.
 

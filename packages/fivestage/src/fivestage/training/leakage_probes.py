@@ -48,7 +48,10 @@ class MeanRocAuc:
         self._classes = len(contract.label.classes) if isinstance(contract, MulticlassContract) else 0
 
     def of_feature(self, values: pd.Series, label: Ints) -> Iterator[tuple[str, float]]:
-        """Yield how well one feature predicts the label, by its absence and by its value."""
+        """Yield how well one feature predicts the label, by its absence and by its value.
+
+        It learns from every second row and is tested on the others.
+        """
         for reading, means in _readings(values, np.eye(self._classes)[label] if self._classes else label):
             yield reading, self.of_forecast(means, label[1::2])
 
@@ -230,21 +233,21 @@ def future_is_unseen(
 
 def target_is_not_rebuilt(features: pd.DataFrame, label: Any, measure: Measure) -> Probe:
     """Check that no single feature, nor its absence, predicts the label as well as a leak would."""
+    probe = "target is not rebuilt"
+    # Rows are ordered by label, equal ones at random, so that both halves have rows of each class.
+    order = np.lexsort((np.random.default_rng(0).permutation(len(label)), label))
+    features, label = features.iloc[order], label[order]
+    if _is_constant(label[1::2]):
+        return _not_applicable(probe, "all rows tested on have the same label")
     strongest, where = measure.no_signal, "none"
     for name, values in features.items():
         for reading, strength in measure.of_feature(values, label):
             if strength > strongest:
                 strongest, where = strength, f"{name}{reading}"
     result = f"the strongest single feature, {where}, has {measure.name} {strongest:.3f}"
-    name = "target is not rebuilt"
     if measure.limit is None:
-        return Probe(
-            name,
-            passed=True,
-            sentence=f"not applicable: {result}, and the contract sets no limit",
-            applicable=False,
-        )
-    return Probe(name, strongest < measure.limit, f"{result}; from {measure.limit:g} a leak is suspected")
+        return _not_applicable(probe, f"{result}, and the contract sets no limit")
+    return Probe(probe, strongest < measure.limit, f"{result}; from {measure.limit:g} a leak is suspected")
 
 
 def shuffled_labels_give_chance(
@@ -254,14 +257,17 @@ def shuffled_labels_give_chance(
 
     This is one draw of a permutation test (Ojala and Garriga 2010), compared with the theoretical limits.
     """
+    probe = "shuffled labels give chance"
     fold = windows.folds[-1]
     train = fold.train[-PROBED_ROWS:]
     shuffled = np.random.default_rng(0).permutation(label)
     truth = shuffled[fold.valid]
+    if _is_constant(truth):
+        return _not_applicable(probe, "all rows tested on have the same label")
     score = measure.of_forecast(learn(features, shuffled, train, fold.valid), truth)
     no_signal, chance = measure.no_signal, measure.chance(truth)
     return Probe(
-        "shuffled labels give chance",
+        probe,
         bool(abs(score - no_signal) < chance),
         f"{measure.shuffled} {score:.3f} on shuffled labels; chance allows {no_signal - chance:.3f} to "
         f"{no_signal + chance:.3f}",
@@ -277,6 +283,14 @@ def windows_do_not_overlap(decision_at: Ints, label_known: Ints, windows: Tempor
         pairs += [(windows.holdout, windows.after)]
     gap = min(int(decision_at[later].min() - label_known[earlier].max()) for earlier, later in pairs)
     return Probe("windows do not overlap", gap >= 0, f"the smallest gap between windows is {gap:,} seconds")
+
+
+def _is_constant(label: Any) -> bool:
+    return len(np.unique(label)) <= 1
+
+
+def _not_applicable(name: str, reason: str) -> Probe:
+    return Probe(name, passed=True, sentence=f"not applicable: {reason}", applicable=False)
 
 
 def _scrambled(

@@ -15,7 +15,13 @@ from fivestage.data.splits import Fold, TemporalSplit
 from fivestage.evaluation.metrics import scores
 from fivestage.evaluation.task_evaluation import loss
 from fivestage.training.conversion import convert, evenly_spaced, levels_of
-from fivestage.training.estimators import Estimator, count_setting, settings_of, with_settings
+from fivestage.training.estimators import (
+    Estimator,
+    boosting_stages,
+    count_setting,
+    settings_of,
+    with_settings,
+)
 from fivestage.training.leaderboard import LeaderboardRow
 from fivestage.training.sample import TrainingSample
 from fivestage.training.side_by_side import side_by_side
@@ -180,17 +186,23 @@ def _labels(sample: TrainingSample, folds: Sequence[Fold]) -> list[Any]:
 def _stages(
     sample: TrainingSample, fold: Fold, estimator: Estimator, trainer: TaskTrainer, *, tune: bool
 ) -> list[Floats]:
-    """Return the raw scores of a fold's validation rows after every `TREES_STEP` trees, and after all."""
+    """Return the raw scores of a fold's validation rows after every `TREES_STEP` trees, and after all.
+
+    There are only those after all trees if a model has stopped early: it chooses their number itself.
+    """
     train, valid = sample.frame(fold.train), sample.frame(fold.valid)
     count = count_setting(estimator)
     models = trainer.fit(train, sample.label[fold.train], estimator)
     final = trainer.margins(models, valid)
     if not (count and tune):
         return [final]
+    trees = estimator.get_params()[count]
+    if any(boosting_stages(model, valid) < trees for model in models):
+        return [final]
     earlier = [
         margins
         for number, margins in enumerate(trainer.staged_margins(models, valid), 1)
-        if number % TREES_STEP == 0 and number < estimator.get_params()[count]
+        if number % TREES_STEP == 0 and number < trees
     ]
     return [*earlier, final]
 
@@ -202,7 +214,12 @@ def _best_count(
     labels: Sequence[Any],
     trainer: TaskTrainer,
 ) -> CandidateResult:
-    """Find the number of trees with the lowest mean loss over the folds."""
+    """Find the number of trees with the lowest mean loss over the folds.
+
+    It is not tuned if models stopped early on some folds, which then have no raw scores of earlier stages.
+    """
+    if len({len(fold) for fold in staged}) > 1:
+        staged = [fold[-1:] for fold in staged]
     stages = list(zip(*staged, strict=True))  # stages x folds
 
     def fold_loss(label: Any, margins: Floats) -> float:
