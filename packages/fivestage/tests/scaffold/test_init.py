@@ -41,7 +41,7 @@ from fivestage.scaffold.fields import as_yaml
 from fivestage.scaffold.gates_plan import SplitPlan, plan_limits, plan_windows, seasonal_variation
 from fivestage.scaffold.leaks import SAMPLE, some_of
 from fivestage.scaffold.sniffing import find_reader
-from fivestage.scaffold.target import Target
+from fivestage.scaffold.target import Target, find_target
 from fivestage.scaffold.write import report, write_problem
 from tests.scaffold import odd_tables
 
@@ -398,6 +398,14 @@ def test_a_table_of_the_last_but_one_century_is_kept_whole(tmp_path: Path) -> No
     tables = module(tmp_path / "dataset.py").load(contract)
     kept, *_ = EventTables.ingest(tables, contract, tmp_path / "out", "")
     assert len(kept) == 200
+
+
+def test_empty_fields_are_an_outcome_only_where_there_is_no_other() -> None:
+    bottles = pd.DataFrame({"bottle": ["full", "empty", None] * 50, "flag": ["Empty", None, None] * 50})
+    found = find_target(bottles, "bottle", "full")
+    np.testing.assert_array_equal(found.label(bottles), [1, 0, np.nan] * 50)
+    found = find_target(bottles, "flag", "Empty")
+    np.testing.assert_array_equal(found.label(bottles), [1, 0, 0] * 50)
 
 
 def test_what_a_person_should_know_is_said(tmp_path: Path) -> None:

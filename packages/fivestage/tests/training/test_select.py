@@ -120,6 +120,22 @@ def test_noise_needs_few_trees_and_too_sure_ones_are_flattened() -> None:
     assert signal.settings.get("max_iter", 60) > TREES_STEP
 
 
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_models_that_stop_early_choose_their_number_of_trees_themselves(task: str) -> None:
+    early = boosting(task, max_iter=60, learning_rate=0.3, early_stopping=True, n_iter_no_change=10)
+    contract, seen = synthetic_problem(task).contract, sample(1.5)
+    if task == "regression":
+        seen = replace(seen, label=10 * seen.features[:, 0] + seen.label)
+    assert select(seen, WINDOWS, contract, {"early": early}).settings == {}
+
+
+def test_where_models_stop_early_on_some_folds_only_all_trees_count() -> None:
+    label = np.array([1, 0, 1, 1])
+    found = selection._best_count("mild", MILD, [staged(2.0), staged(3.0, 0.1)], [label, label], TRAINER)
+    assert found.settings == {}
+    assert [margins[0] for margins in found.margins] == [2.0, 0.1]
+
+
 def staged(*slopes: float) -> list[Floats]:
     """Return margins after each stage: the right sign for every label, with the given confidence."""
     signs = np.array([1.0, -1.0, 1.0, 1.0])

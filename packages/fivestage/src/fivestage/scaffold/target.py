@@ -16,6 +16,7 @@ from fivestage.scaffold.column_profiles import ColumnProfile, decimal_of
 
 YES = ("1", "true", "yes", "y", "t", "bad", "positive", "churned", "fraud", "default", "failed", "malignant")
 EMPTY = "empty"  # the class of empty fields, if POSITIVE names the only value
+NO_VALUE = "no value"  # the same, if the only value is "empty"
 LEAST_ROWS = 100
 LEAST_OF_CLASS = 10
 MOST_SHOWN = 6  # values in a message
@@ -39,6 +40,7 @@ class Target:
     high: float = 0
     mean: float = 0
     spread: float = 0  # their standard deviation
+    empty_is_negative: bool = False  # whether empty fields are rows of the first class
 
     @property
     def task(self) -> str:
@@ -76,8 +78,8 @@ class Target:
             return f"class_codes({column}, {self.classes!r})"
         if above := re.fullmatch(ABOVE, self.positive):
             return f"exceeds({column}, {above[1]})"
-        if self.classes[0] == EMPTY:
-            column = f"text({column}).fillna({EMPTY!r})"
+        if self.empty_is_negative:
+            column = f"text({column}).fillna({self.classes[0]!r})"
         return f"equals({column}, {self.positive or self.classes[1]!r})"
 
 
@@ -99,7 +101,8 @@ def find_target(
         raise UserError(
             f"The target {header!r} is empty in every row: name the column that holds the outcome."
         )
-    if len(sizes) == 1:
+    empty_is_negative = len(sizes) == 1
+    if empty_is_negative:
         sizes = _with_empty(header, sizes, len(values) - rows, positive)
         rows = sum(sizes.values())
     if rows < LEAST_ROWS:
@@ -108,7 +111,7 @@ def find_target(
             "training, validation, comparison and test use different rows. Add rows."
         )
     if len(sizes) == BINARY and task != "regression":
-        return _binary(header, sizes, positive)
+        return replace(_binary(header, sizes, positive), empty_is_negative=empty_is_negative)
     if positive or task == "binary":
         return _one_against_the_rest(values, header, list(sizes), positive)
     decimal = decimal_of(text(values).dropna().drop_duplicates(), usual_decimal)
@@ -151,7 +154,7 @@ def _with_empty(header: str, sizes: Mapping[str, int], empty: int, positive: str
     """Count empty fields as the other class of a target with one value, if POSITIVE names that value."""
     ((only, rows),) = sizes.items()
     if empty and positive.casefold() == only.casefold():
-        return {only: rows, EMPTY: empty}
+        return {only: rows, EMPTY if only.casefold() != EMPTY else NO_VALUE: empty}
     fix = "Name another target, or add rows with other outcomes."
     if empty:
         fields = plural(empty, "field is", "fields are")
