@@ -166,6 +166,21 @@ def test_an_illegal_contract_is_a_sentence_that_names_the_field(
     assert "\n" not in sentence
 
 
+@pytest.mark.parametrize(
+    ("field", "hint"),
+    [
+        ("gates.period_days", ""),  # a field of monitoring
+        ("monitoring.period_dais", " Did you mean period_days?"),
+        ("events.traffic.columns.hour.exampel", " Did you mean example?"),
+        ("events.traffic.identiti", " Did you mean identity?"),
+    ],
+)
+def test_only_fields_of_the_place_are_suggested(field: str, hint: str) -> None:
+    with pytest.raises(UserError) as refused:
+        parse_contract(edited((field, 1)), "problem.yaml")
+    assert f"the contract has no such field.{hint or ' Fix'}".rstrip("?") in str(refused.value)
+
+
 def test_of_several_mistakes_the_first_is_told_and_the_others_counted() -> None:
     with pytest.raises(UserError, match=r"problem\.yaml: title: .* \(2 more\)\. Fix that field"):
         parse_contract(edited(("title", ""), ("label", GONE), ("owner", "me")), "problem.yaml")

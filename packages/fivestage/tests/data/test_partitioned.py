@@ -131,6 +131,14 @@ def test_what_is_quarantined_is_written_and_counted_as_at_once(
     assert sum(map(len, written)) == sum(at_once[2].quarantined.values()) > 10
 
 
+def test_a_kind_without_any_event_is_counted_as_at_once(whole: Tables, tmp_path: Path) -> None:
+    quiet = replace(whole, events={**whole.events, "traffic": whole.events["traffic"].head(0)})
+    _, _, report = EventTables.ingest(quiet, PROBLEM.contract, tmp_path / "at once", "data")
+    found = stored(cut(quiet, 2, 0), PROBLEM.contract, tmp_path)
+    assert found.ingested.raw_rows == report.raw_rows
+    assert found.ingested.raw_rows["traffic"] == 0
+
+
 def test_too_many_lost_rows_stop_the_work(whole: Tables, tmp_path: Path) -> None:
     lost = pd.concat([whole.rejected.assign(kept=False)] * 30)
     with pytest.raises(UserError, match=r"^the raw tables: .* are in quarantine, more than"):

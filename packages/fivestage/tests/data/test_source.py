@@ -25,6 +25,14 @@ def test_large_folders_are_read_by_their_files(tmp_path: Path, monkeypatch: pyte
     assert parts_of(one) == parts_of(f"{one}/0.csv") == parts_of("sklearn:wine") == ()
 
 
+def test_json_files_of_a_folder_are_its_table_only_where_there_is_no_other(tmp_path: Path) -> None:
+    (tmp_path / "dataset-metadata.json").write_text("{}")
+    (tmp_path / "more.json").write_text("{}")
+    assert [path.name for path in files_of(str(tmp_path))] == ["dataset-metadata.json", "more.json"]
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    assert [path.name for path in files_of(str(tmp_path))] == ["t.csv"]
+
+
 def test_what_folders_say_of_their_rows_are_columns(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {"a": range(4), "region": ["north", "so uth", "north", None], "month": [1, 2, 10, 10]}

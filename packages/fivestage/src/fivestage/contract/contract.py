@@ -430,7 +430,7 @@ def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
         reason = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            known = did_you_mean(str(first["loc"][-1]), _field_names())
+            known = did_you_mean(str(first["loc"][-1]), _fields_at(first["loc"][:-1]))
             reason = f"the contract has no such field.{known}"
         if not first["loc"]:
             field, reason = "task", f"it must be one of {', '.join(TASKS)}"
@@ -439,9 +439,19 @@ def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:
         ) from error
 
 
-def _field_names() -> set[str]:
-    parts = _CONTRACT.json_schema()["$defs"].values()
-    return {name for part in parts for name in part.get("properties", ())}
+def _fields_at(place: Sequence[int | str]) -> list[str]:
+    """Return the names of the fields at a place of the contract, such as ("binary", "gates")."""
+    part = schema = _CONTRACT.json_schema()
+    for name in place:
+        if "discriminator" in part:
+            part = {"$ref": part["discriminator"]["mapping"][name]}
+        elif name in part.get("properties", ()):
+            part = part["properties"][name]
+        else:
+            part = part["items"] if isinstance(name, int) else next(iter(part["patternProperties"].values()))
+        if "$ref" in part:
+            part = schema["$defs"][part["$ref"].rpartition("/")[2]]
+    return list(part.get("properties", ()))
 
 
 def load_contract(path: Path) -> Contract:

@@ -96,6 +96,7 @@ class Stored:
             for name, values in static.items():
                 reference.setdefault(name, {}).update(values)
         quarantined.check()
+        quarantined.total.update(dict.fromkeys(contract.events, 0))  # also of kinds without any event
         by_day: Counter[int] = Counter()
         tasks = list(spans(by_period, contract.budget.rows_in_memory))
         validated = mapped(partial(_validate, frames=frames, contract=contract), tasks)

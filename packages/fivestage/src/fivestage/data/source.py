@@ -86,16 +86,19 @@ def local_path(source: str) -> Path | None:
 
 
 def files_of(source: str) -> list[Path]:
-    """The files of a table: all files in a folder and its subfolders, or the single file."""
+    """The files of a table: all files in a folder and its subfolders, or the single file.
+
+    JSON files are left out if there are others, which they often describe (`dataset-metadata.json`).
+    """
     root = ROOT / Path(source).expanduser()
     if not root.is_dir():
         return [root]
-    files = (
+    files = [
         path
         for path in sorted(root.rglob("*"))
         if path.is_file() and not path.name.startswith((".", "_")) and TABLES & set(path.suffixes)
-    )
-    return list(files)
+    ]
+    return [path for path in files if ".json" not in path.suffixes] or files
 
 
 def with_partitions(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
