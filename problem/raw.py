@@ -53,7 +53,7 @@ def raw_folder() -> Path:
             raise UserError(
                 f"{FOLDER_VARIABLE} is {chosen}, which is not a folder: set it to one, or unset it."
             )
-        return Path(chosen)
+        return Path(chosen).resolve()
     package = importlib.util.find_spec(PACKAGE)  # which does not import it
     if package is None or not package.submodule_search_locations:
         raise UserError(f"No data: install the package {PACKAGE}, or set {FOLDER_VARIABLE} to a folder.")

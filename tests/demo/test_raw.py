@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from fivestage.common.errors import UserError
+from fivestage.data.source import digest_of
+from problem.dataset import digest
 from problem.raw import FOLDER_VARIABLE, SCHEMAS, part_folders, raw_folder, read_all, read_raw
 
 ROWS = {
@@ -138,6 +140,15 @@ def test_a_folder_of_your_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder / "nowhere"))
     with pytest.raises(UserError, match="which is not a folder"):
         raw_folder()
+
+
+def test_a_relative_folder_is_the_same_one_for_the_digest(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setenv(FOLDER_VARIABLE, folder.name)
+    assert raw_folder() == folder
+    assert digest() == digest_of(str(folder))
 
 
 def test_no_data_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

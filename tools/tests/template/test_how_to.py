@@ -6,9 +6,13 @@ import sys
 from pathlib import Path
 from textwrap import indent
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from fivestage.common.settings import ROOT
 from fivestage.contract.contract import TASKS
+from fivestage.data.cleaning import text
 from tests.repositories import commit
 from tests.scaffold.odd_tables import keys
 from tools.tests.template.projects import OWN, generate, make, run_tests
@@ -130,6 +134,15 @@ def test_what_the_pages_add_is_tested_trained_served_and_watched(
     assert any(
         "share of zeros" in page.read_text(encoding="utf-8") for page in (project / "reports").rglob("*.html")
     )
+
+
+def test_the_line_for_times_of_day_reads_each_cell() -> None:
+    page = (ROOT / "docs" / "how-to" / "your-own-table.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r'`"opens": (.*),`', page)
+    cells = ["19:25", "19:25:30", "7:05", "soon", "", None, "1925"]
+    names = {"pd": pd, "text": text, "table": pd.DataFrame({"opens": cells})}
+    minutes = eval(line, names)  # noqa: S307 (the line of the page)
+    np.testing.assert_array_equal(minutes, [1165, 1165.5, 425, *[np.nan] * 4])
 
 
 @pytest.mark.long

@@ -1,14 +1,17 @@
 """From what the stages return to page, card and decisions, for each task."""
 
+import errno
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fivestage.common.errors import UserError
 from fivestage.data.event_tables import IngestReport
 from fivestage.evaluation.gates import Gate, GateVerdict, Probe
 from fivestage.registry.versions import Version
+from fivestage.reporting.documents import page_text
 from fivestage.reporting.report import Report
 from fivestage.reporting.results import load
 from fivestage.training.packaging import fit_chosen
@@ -76,6 +79,23 @@ def test_what_the_stages_return_is_on_page_and_card(task: str, report: Report) -
     assert one.documents(version, artifact)["model_card.md"] == card
     other = one.documents(replace(version, version="8", digest="e" * 64), artifact)
     assert "its test window is still empty" in other["model_card.md"]
+
+
+def test_the_page_is_written_whole(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    report.write({"data": 61.0})
+    before = report.page.read_text(encoding="utf-8")
+    assert before == page_text(report.problem.contract, load(report.results))
+
+    def fail(*paths: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(paths[0]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fivestage.reporting.report.save", lambda *_: None)
+        patch.setattr(Path, "replace", fail)
+        with pytest.raises(UserError, match=r"index\.html cannot be written: No space left"):
+            report.write({"data": 3600.0})
+    assert report.page.read_text(encoding="utf-8") == before
+    assert [path.name for path in report.page.parent.iterdir()] == ["index.html"]
 
 
 def test_a_page_written_again_keeps_the_times_of_the_run_before(report: Report) -> None:

