@@ -11,18 +11,30 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
+from fastapi import APIRouter, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import headers, url
+from fivestage.serving.problems import ProblemError
+from fivestage.serving.service_app import PredictionApp
 from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import Deployed, Running, Traffic, deploy, first_events, free_port, running
+from tests.serving.prediction_app import create_app
 from tests.serving.test_hostile import CHUNKED, connected, good
+from tests.synthetic import synthetic_problem
 
 PROBLEM = "application/problem+json"
 
@@ -44,6 +56,151 @@ def test_with_keys_set_only_their_holders_come_in(deployed: Deployed, traffic: T
         assert ask.post("/outcomes", json={}).status_code == 401
         assert ask.post("/reload").status_code == 401
         assert [ask.get(path).status_code for path in ("/healthz", "/readyz", "/metrics")] == [200] * 3
+
+
+class WithoutPrefix:
+    """Middleware that rewrites paths, as for a service behind a path of a proxy."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["path"] = scope["path"].removeprefix("/api")
+        await self.app(scope, receive, send)
+
+
+class CookieAsKey(WithoutPrefix):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            key = dict(scope["headers"]).get(b"cookie", b"").removeprefix(b"key=")
+            scope["headers"] = [*scope["headers"], (b"x-api-key", key)]
+        await self.app(scope, receive, send)
+
+
+def with_routes_of_all_kinds(settings: Settings, folder: Path) -> PredictionApp:
+    app, others, below = create_app(synthetic_problem("binary"), settings), APIRouter(), FastAPI()
+    app.router.redirect_slashes = True
+    (folder / "a.html").write_text("a")
+
+    @app.get("/typed")
+    @app.get("/slash/")
+    @others.get("/included")
+    @below.get("/mounted")
+    async def typed() -> str:
+        return "typed"
+
+    @app.get("/direct")
+    async def direct(request: Request) -> Response:
+        return Response(request.url.path)
+
+    app.include_router(others, prefix="/others")
+    app.mount("/below", below)
+    app.frontend("/ui", directory=folder)
+    return app
+
+
+@pytest.mark.parametrize("prefix", ["", "/api"])
+def test_only_public_routes_are_served_without_a_key(deployed: Deployed, tmp_path: Path, prefix: str) -> None:
+    """Paths that the middleware rewrites, and files of a frontend, were served to anybody."""
+    app = with_routes_of_all_kinds(with_settings(deployed, api_keys="key"), tmp_path)
+    if prefix:
+        app.add_middleware(WithoutPrefix)
+    guarded = [
+        ("GET", "/typed", 200),
+        ("GET", "/typed?a=1", 200),
+        ("HEAD", "/typed", 200),
+        ("POST", "/typed", 405),
+        ("GET", "/direct", 200),
+        ("HEAD", "/direct", 200),
+        ("GET", "/direct?a=1", 200),
+        ("POST", "/predict", 415),
+        ("GET", "/predict", 405),
+        ("GET", "/slash", 307),
+        ("GET", "/others/included", 200),
+        ("GET", "/below/mounted", 200),
+        ("GET", "/below/nothing", 404),
+        ("GET", "/ui/a.html", 200),
+        ("HEAD", "/ui/a.html", 200),
+        ("GET", "/ui/nothing", 404),
+        ("GET", "/nothing", 404),
+        ("POST", "/healthz", 405),
+        ("OPTIONS", "/typed", 405),
+        ("GET", "/v2/models/synthetic-binary", 200),
+    ]
+    with running(deployed.settings, app) as service:
+        ask = service.client
+        for method, path, status in guarded:
+            assert ask.request(method, prefix + path).status_code == 401, (method, path)
+            allowed = ask.request(method, prefix + path, headers={"x-api-key": "key"})
+            assert allowed.status_code == status, (method, path)
+        for path in ("/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/assets/favicon.png", "/v2"):
+            for method in ("GET", "HEAD"):
+                assert ask.request(method, prefix + path).status_code == 200, (method, path)
+        foreign = ask.post(f"{prefix}/nothing", headers={"x-api-key": "key", "origin": "https://a.example"})
+        assert foreign.status_code == 403
+        counted = ask.get("/metrics").text
+    assert 'http_requests_total{handler="/typed",method="GET",status="401"} 3.0' in counted
+
+
+def test_a_websocket_needs_a_key_and_an_allowed_origin(deployed: Deployed) -> None:
+    """The service's own server accepts none; another server might."""
+    app = create_app(synthetic_problem("binary"), with_settings(deployed, api_keys="key"))
+    served = []
+
+    async def socket(websocket: WebSocket) -> None:
+        served.append(websocket)
+
+    app.routes.append(WebSocketRoute("/socket", socket))
+
+    def connect(**headers: str) -> None:
+        named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "websocket", "path": "/socket", "query_string": b"", "headers": named}
+        asyncio.run(app.router(scope, AsyncMock(), AsyncMock()))
+
+    for sent, status in (({}, 401), ({"x_api_key": "key", "origin": "https://a.example"}, 403)):
+        with pytest.raises(ProblemError) as refused:
+            connect(**sent)
+        assert refused.value.status_code == status
+    assert served == []
+    connect(x_api_key="key")
+    assert len(served) == 1
+
+
+def test_limits_hold_behind_middleware(deployed: Deployed) -> None:
+    app = create_app(
+        synthetic_problem("binary"), with_settings(deployed, rate_per_second=0.001, burst_seconds=1000)
+    )
+    app.add_middleware(WithoutPrefix)
+    with running(deployed.settings, app) as service:
+        assert [service.client.get("/api/model").status_code for _ in range(2)] == [200, 429]
+
+
+def test_middleware_of_the_project_sees_refusals(deployed: Deployed, traffic: Traffic) -> None:
+    """Scripts of an allowed origin could not read them, as they had no Access-Control-Allow-Origin."""
+    settings = with_settings(deployed, api_keys="key", rate_per_second=0.001, burst_seconds=3000)
+    app, page = create_app(synthetic_problem("binary"), settings), "https://page.example"
+    app.add_middleware(CORSMiddleware, allow_origins=[page], allow_headers=["x-api-key", "content-type"])
+    key, other = {"x-api-key": "key", "origin": page}, {"x-api-key": "other", "origin": page}
+    with running(deployed.settings, app) as service:
+        ask = service.client
+        asked = {"access-control-request-method": "GET", "access-control-request-headers": "x-api-key"}
+        preflight = ask.options("/model", headers={"origin": page} | asked)
+        assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, page)
+        answers = [ask.get("/model", headers=other), ask.post("/predict", json={}, headers=key)]
+        answers.append(ask.get("/model", headers=key))
+        app.state.admission.in_flight = settings.max_in_flight
+        answers.append(ask.get("/model", headers=key))
+        app.state.admission.in_flight = 0
+        answers += [ask.get("/model", headers=key) for _ in range(2)]
+        assert [one.status_code for one in answers] == [401, 403, 200, 503, 200, 429]
+        assert [one.headers["access-control-allow-origin"] for one in answers] == [page] * 6
+    cookies = create_app(synthetic_problem("binary"), with_settings(deployed, api_keys="key"))
+    cookies.add_middleware(CookieAsKey)
+    with running(deployed.settings, cookies) as service:
+        for cookie, status in (("key=key", 200), ("key=other", 401)):
+            answer = service.client.post("/predict", json=traffic.request(0), headers={"cookie": cookie})
+            assert answer.status_code == status
 
 
 @pytest.mark.parametrize("keys", [" ", "a,,b", ","])
@@ -120,6 +277,23 @@ def test_of_a_burst_no_more_are_parsed_than_can_be_answered(deployed: Deployed, 
         counted = service.client.get("/metrics").text
     assert sorted(statuses) == [b"200"] * 2 + [b"503"] * 8
     assert 'http_requests_total{handler="shed",method="POST",status="503"} 8.0' in counted
+
+
+@pytest.mark.parametrize("request_line", [b"GET /healthz", b"GET /model", b"POST /nothing"])
+def test_requests_that_wait_for_others_take_no_place(
+    deployed: Deployed, traffic: Traffic, request_line: bytes
+) -> None:
+    """One packet of health checks, or of requests on one connection, shed the predictions of all others."""
+    pipelined = (request_line + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n") * 20
+    with running(with_settings(deployed, max_in_flight=2)) as service:
+        loop = loop_of(service, traffic)
+        with connected(service) as other, connected(service) as client:
+            while len(service.server.server_state.connections) < 2:
+                time.sleep(0.01)
+            loop.call_soon_threadsafe(time.sleep, 0.3)
+            other.sendall(pipelined)
+            client.sendall(good(traffic))
+            assert client.recv(65_536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_busy_event_loop_accepts_several_connections_at_once(live: Running, traffic: Traffic) -> None:
@@ -354,4 +528,4 @@ def test_without_a_compiler_the_service_answers_and_says_so(
     assert "compiled" in model["trees"] != "compiled"
     assert "trees_compiled 0.0" in counted
     assert found.status_code == 200
-    assert "interpreter" in (tmp_path / "service.log").read_text()
+    assert "trees are scored by slower Python code" in (tmp_path / "service.log").read_text()

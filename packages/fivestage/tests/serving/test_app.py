@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header, Query
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -21,7 +22,9 @@ from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.shapley import Explainer
 from fivestage.serving import service as service_module
 from fivestage.serving.log import predictions
+from fivestage.serving.middleware import direct_routes
 from fivestage.serving.problems import ProblemError
+from fivestage.serving.service_app import PredictionApp
 from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import (
     DAY,
@@ -147,6 +150,68 @@ def test_a_raw_route_gets_its_dependencies_headers_and_query_defaults(deployed: 
             assert service.client.get(path).status_code == 401
             assert service.client.get(path, headers=key).status_code == 403
         assert service.client.get("/marked", headers={**key, "agent": "me"}).text == "GET me 5"
+
+
+class Checked(APIRoute):
+    """As in FastAPI's "Custom Request and APIRoute class"."""
+
+    def get_route_handler(self) -> Any:
+        async def refuse(_: Request) -> Response:
+            raise ProblemError(403, "Not for you.")
+
+        return refuse
+
+
+def test_a_raw_route_is_called_directly_only_if_nothing_differs(deployed: Deployed) -> None:
+    """One without parameters was answered with 500, and one with parameters in its path did not see them."""
+    app = create_app(synthetic_problem("binary"), deployed.settings)
+    checked = APIRouter(route_class=Checked)
+
+    @app.get("/constant")
+    async def constant() -> Response:
+        return Response("constant")
+
+    @app.get("/sized/{size}")
+    @app.get("/raw")
+    @checked.get("/checked")
+    async def raw(request: Request) -> Response:
+        return Response(f"{request.url.path} {request.path_params}")
+
+    direct = [*direct_routes(app.routes, app.public.routes)]
+    app.routes.extend(checked.routes)
+    assert direct == [*direct_routes(app.routes, app.public.routes)]
+    assert direct == [("POST", "/predict"), ("POST", "/outcomes"), ("GET", "/raw")]
+    with running(deployed.settings, app) as service:
+        ask = service.client.get
+        assert [ask(path).text for path in ("/constant", "/raw")] == ["constant", "/raw {}"]
+        assert ask("/sized/5").text == "/sized/5 {'size': '5'}"
+        assert ask("/sized/%7Bsize%7D").text == "/sized/{size} {'size': '{size}'}"
+        assert ask("/checked").status_code == 403
+
+
+def test_a_route_of_a_host_takes_its_requests_and_no_others(deployed: Deployed) -> None:
+    """All routes after it were answered with 500, health checks too."""
+    other = FastAPI()
+    app = PredictionApp(synthetic_problem("binary"), with_settings(deployed, api_keys="key"))
+    app.host("other.example", other)
+
+    @app.get("/mine")
+    async def mine(request: Request) -> Response:
+        return Response(request.url.path)
+
+    @other.get("/mine")
+    @other.get("/healthz")
+    async def others() -> str:
+        return "others"
+
+    app.add_standard_routes()
+    with running(deployed.settings, app) as service:
+        ask = service.client.get
+        for host, text in (("other.example", '"others"'), ("x", "/mine"), ("other.example", '"others"')):
+            assert ask("/mine", headers={"host": host}).status_code == 401
+            assert ask("/mine", headers={"host": host, "x-api-key": "key"}).text == text
+        assert ask("/healthz").json() == {"status": "alive"}
+        assert ask("/healthz", headers={"host": "other.example"}).status_code == 401
 
 
 def test_a_middleware_and_a_handler_of_ones_own_see_requests_that_take_the_short_way(

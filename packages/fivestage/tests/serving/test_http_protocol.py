@@ -173,6 +173,22 @@ def test_what_came_while_a_stopping_service_was_busy_is_answered(live: Running, 
         assert said(connection).startswith(b"HTTP/1.1 200 ")
 
 
+def test_a_request_refused_before_its_body_has_arrived_once_the_body_has(
+    deployed: Deployed, traffic: Traffic
+) -> None:
+    """Its connection counted as receiving: it got a 408 as well, and a stopping service waited for it."""
+    limits = {"request_seconds": 1, "keep_alive_seconds": 1, "api_keys": "key"}
+    head, end, body = good(traffic).partition(b"\r\n\r\n")
+    with (
+        running(Settings(**{**deployed.settings.model_dump(), **limits})) as service,
+        connected(service) as connection,
+    ):
+        (refused,) = ask(connection, head + end)
+        assert refused.startswith(b"HTTP/1.1 401 ")
+        connection.sendall(body)
+        assert said(connection) == b""  # until it has been idle for too long
+
+
 def test_a_stop_waits_for_no_silent_client(deployed: Deployed) -> None:
     long = {"request_seconds": 600, "keep_alive_seconds": 600}  # what it would wait for otherwise
     with running(Settings(**{**deployed.settings.model_dump(), **long})) as service:

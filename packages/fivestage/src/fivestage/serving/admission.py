@@ -59,7 +59,7 @@ class Admission:
 
     def identify(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Check the origin, the API key and the request rate of a client, or refuse with 403, 401 or 429."""
-        if scope["method"] not in SAFE_METHODS and not self._is_allowed_origin(headers):
+        if scope.get("method") not in SAFE_METHODS and not self._is_allowed_origin(headers):
             raise ProblemError(
                 403,
                 "Requests from pages of other sites are refused; SERVE_ALLOWED_ORIGINS lists the exceptions.",

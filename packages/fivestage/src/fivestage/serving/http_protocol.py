@@ -10,6 +10,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from fivestage.serving.admission import SAFE_METHODS
 from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.single_write import SingleWrite
 
@@ -81,7 +82,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """See httptools."""
         self._head_bytes = 0
         super().on_message_complete()
-        self._admission.count_arrival(self.loop)
+        if self.cycle.response_complete:  # refused before its body arrived
+            self.cycle.more_body = False
+        elif not self.pipeline and self.scope["method"] not in SAFE_METHODS:
+            self._admission.count_arrival(self.loop)
 
     def on_response_complete(self) -> None:
         """See uvicorn, which sets a timer per response; `_count_second` closes idle connections instead."""

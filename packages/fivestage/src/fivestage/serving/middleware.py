@@ -1,29 +1,28 @@
-"""Middleware for every request: size limits, admission, metrics, log, and problem details for any failure."""
+"""Middleware for every request: size limits, metrics, log, problem details for any failure, and admission."""
 
 import inspect
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Collection
-from contextlib import nullcontext
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
+from typing import TypeGuard
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.params import Param
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fivestage.serving.admission import Admission
 from fivestage.serving.problems import ProblemError, too_many
 
 KEY = APIKeyHeader(  # documents the keys that `Admission` checks
     name="X-API-Key", scheme_name="API key", description="Accepted as a bearer token too.", auto_error=False
 )
-Endpoint = Callable[[Request], Awaitable[Response]]
-MAX_PATHS = 256  # whose routes are remembered
 SMALL = 65_536  # bytes; smaller bodies are accepted even above MAX_HELD_BYTES
 MAX_HELD_BYTES = 64_000_000  # of bodies, complete or partial, of all open requests
 TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
@@ -34,7 +33,8 @@ class RequestMiddleware:
     """Pure ASGI middleware; it calls the application once the body of a request has been read.
 
     FastAPI's middlewares, routing and dependency resolution cost more than a prediction. So an endpoint that
-    takes only the raw request and optional query parameters is called directly when there is no query string.
+    takes only the raw request and optional query parameters is called directly when there is no query string
+    and the project has no middleware, which must see every request.
 
     Args:
         app: The application's own middlewares and router.
@@ -42,25 +42,14 @@ class RequestMiddleware:
         public: Its routes without admission control.
     """
 
-    def __init__(self, app: ASGIApp, application: FastAPI, public: Collection[BaseRoute]) -> None:
+    def __init__(self, app: ASGIApp, application: FastAPI, public: Sequence[BaseRoute]) -> None:
         state, settings = application.state, application.state.settings
         self._app, self._handlers = app, application.exception_handlers
         self._admission, self._metrics = state.admission, state.metrics
         self._largest, self._log = settings.max_body_bytes, settings.log_requests
         self._held = 0  # bytes of the bodies of open requests
         self._too_large = ProblemError(413, f"The body is too large: send at most {self._largest} bytes.")
-
-        @lru_cache(MAX_PATHS)
-        def route_of(method: str, path: str) -> tuple[BaseRoute | None, bool, Endpoint | None]:
-            """Return a request's route, whether it needs admission, and its endpoint if called directly."""
-            scope = {"type": "http", "method": method, "path": path}
-            route = next((one for one in application.routes if one.matches(scope)[0] is Match.FULL), None)
-            guarded = route is not None and route not in public
-            # Middleware of the project must see every request.
-            direct = guarded and not application.user_middleware and is_direct(route)
-            return route, guarded, route.endpoint if direct else None  # type: ignore[union-attr]
-
-        self._route_of = route_of
+        self._direct = {} if application.user_middleware else direct_routes(application.routes, public)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -82,20 +71,20 @@ class RequestMiddleware:
         headers = dict(scope["headers"])
         try:
             self._require_bounded(headers)
-            scope["route"], guarded, endpoint = self._route_of(scope["method"], scope["path"])
-            if guarded:
+            direct = self._direct.get((scope["method"], scope["path"]))
+            if direct is None or scope["query_string"]:
+                body = await self._read(receive, parts)
+                await self._app(scope, _replayed(body, receive), send_recording_start)
+            else:
+                scope["route"] = direct
                 self._admission.identify(scope, headers)
-            body = await self._read(receive, parts)
-            if endpoint is not None and not scope["query_string"]:
                 request = Request(scope, receive)
-                request._body = body  # noqa: SLF001 (as in FastAPI's "Custom Request and APIRoute class")
+                # As in FastAPI's "Custom Request and APIRoute class".
+                request._body = await self._read(receive, parts)  # noqa: SLF001
                 with self._admission:
-                    response = await endpoint(request)
+                    response: Response = await direct.endpoint(request)
                 start = {"status": response.status_code, "headers": response.raw_headers}
                 await response(scope, receive, send)
-            else:
-                with self._admission if guarded else nullcontext():
-                    await self._app(scope, _replayed(body, receive), send_recording_start)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001 (the handler for Exception logs it)
@@ -153,6 +142,35 @@ class RequestMiddleware:
             )
 
 
+class AdmissionMiddleware:
+    """Pure ASGI middleware around a router: only its public routes serve requests without admission control.
+
+    It runs inside the project's middleware: it sees each request as it will be routed, and refusals pass that
+    middleware (`CORSMiddleware` adds headers to them). Requests that match no route need admission too, as
+    the router may still serve them, such as the files of `FastAPI.frontend`.
+    """
+
+    def __init__(self, router: APIRouter, admission: Admission, public: Sequence[BaseRoute]) -> None:
+        self._app, self._router = router.middleware_stack, router
+        self._admission, self._public = admission, public
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "lifespan":
+            scope["route"] = route = _route_of(scope, self._router.routes)
+            if not any(one is route for one in self._public):
+                self._admission.identify(scope, dict(scope["headers"]))
+                with self._admission:
+                    await self._app(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _route_of(scope: Scope, routes: Iterable[BaseRoute]) -> BaseRoute | None:
+    """Return the first route that matches path and method, as Starlette's and FastAPI's routers do."""
+    return next((one for one in routes if one.matches(scope)[0] is Match.FULL), None)
+
+
 def _replayed(body: bytes, receive: Receive) -> Receive:
     """Return a receive function that yields the body already read, then whatever follows it."""
     messages = [{"type": "http.request", "body": body}]
@@ -163,16 +181,32 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def is_direct(route: BaseRoute | None) -> bool:
+def direct_routes(
+    routes: Iterable[BaseRoute], public: Sequence[BaseRoute]
+) -> dict[tuple[str, str], APIRoute]:
+    """Return the routes whose endpoints are called directly, by method and path."""
+    direct = {}
+    # Other kinds of routes, such as `Host`, may take any request, and so one for a route that follows them.
+    by_path = list(takewhile(lambda one: type(one) in (APIRoute, Route, Mount), routes))
+    for route in by_path:
+        if is_direct(route) and not any(one is route for one in public):
+            for method in route.methods or ():
+                scope = {"type": "http", "method": method, "path": route.path}
+                if _route_of(scope, by_path) is route:
+                    direct[method, route.path] = route
+    return direct
+
+
+def is_direct(route: BaseRoute) -> TypeGuard[APIRoute]:
     """Whether an endpoint needs only the request and optional query parameters, and returns a response."""
-    if not isinstance(route, APIRoute):
+    if type(route) is not APIRoute or route.param_convertors:  # subclasses may handle requests differently
         return False
     needs, signature = route.dependant, inspect.signature(route.endpoint)
     parameters = list(signature.parameters.values())
     return (
         inspect.iscoroutinefunction(route.endpoint)
         and signature.return_annotation is Response
-        and needs.request_param_name == parameters[0].name
+        and [one.name for one in parameters[:1]] == [needs.request_param_name]
         and len(needs.query_params) == len(parameters) - 1
         and not any(one.default is one.empty or isinstance(one.default, Param) for one in parameters[1:])
         and all(one.call is KEY for one in needs.dependencies)

@@ -16,7 +16,7 @@ from fivestage.serving.admission import Admission
 from fivestage.serving.bodies import read_body
 from fivestage.serving.decoders import Receipt, events_intake, rows_intake
 from fivestage.serving.inference_protocol import InferenceRequest, InferenceResponse, inference_protocol
-from fivestage.serving.middleware import KEY, RequestMiddleware
+from fivestage.serving.middleware import KEY, AdmissionMiddleware, RequestMiddleware
 from fivestage.serving.openapi import GUARDED, components_of, messages, refusals, show_refusals
 from fivestage.serving.pages import documentation_pages, form_page
 from fivestage.serving.problems import ProblemDetails, answer_with_problem_details
@@ -68,6 +68,8 @@ class ServiceApp(FastAPI):
         self._components = (components or {}) | components_of([ProblemDetails])
         self.public = public = APIRouter(routes=self.routes[:])  # FastAPI's own: the OpenAPI document
         self.routes.clear()
+        # As Starlette's `Router` does with the middleware it is given; FastAPI has no argument for it.
+        self.router.middleware_stack = AdmissionMiddleware(self.router, admission, public.routes)
 
         @public.get("/healthz")
         async def alive() -> dict[str, str]:
