@@ -6,7 +6,8 @@ COMPILED = """
 from fivestage.artifact import compiled_trees
 from fivestage.common.native import library
 from fivestage.features import compiled_windows
-print(*(library(one.SOURCE) is not None for one in (compiled_trees, compiled_windows)))
+sources = ((compiled_trees.SOURCE, "margins"), (compiled_windows.SOURCE, "windows"))
+print(*(library(*one) is not None for one in sources))
 """
 
 

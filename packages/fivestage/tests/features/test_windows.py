@@ -102,7 +102,7 @@ def test_windows_asked_together_are_those_asked_alone(
     asked = WindowQuery(
         2, tuple((log, hours) for hours in (0.5, 5, 50) for log in ("single", "double", "none"))
     )
-    with patch("fivestage.features.stores.library", library if compiled else lambda _: None):
+    with patch("fivestage.features.stores.library", library if compiled else lambda *_: None):
         for change in ("none", "events", "forget"):
             if change == "events":
                 for key, number, at, value in then:

@@ -83,7 +83,7 @@ def test_the_leaves_of_a_forest_hold_a_probability_for_each_class(classes: int) 
     table, label = random.normal(size=(300, 4)).astype(np.float32), random.integers(0, classes, 300)
     forest = RandomForestClassifier(9, max_depth=4, random_state=0).fit(table, label)
     trees = ensemble(forest)
-    code = native.library(compiled_trees.SOURCE)
+    code = native.library(compiled_trees.SOURCE, "margins")
     assert code is not None
     rows, expected = table.astype(float), forest.predict_proba(table)
     for found in (trees.margins(rows), CompiledTrees(trees, code).margins(rows)):
@@ -131,14 +131,14 @@ def test_trees_cannot_be_held_against_nothing() -> None:
 
 def test_without_a_compiler_python_code_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = scorer_of(trained(31))
-    monkeypatch.setattr(scorer, "library", lambda _: None)
+    monkeypatch.setattr(scorer, "library", lambda *_: None)
     slow = scorer_of(trained(31))
     assert slow.why_slow
     rows = rows_for(trained(31))
     assert np.allclose(fast.forecast(rows), slow.forecast(rows), rtol=0, atol=1e-12)
 
 
-def test_a_service_starts_without_what_only_the_fallback_needs() -> None:
+def test_a_service_starts_without_the_libraries_of_training() -> None:
     slow = {"treelite", "scipy", "pandas", "sklearn"}
     code = f"import tests.serving.prediction_app, sys; print(*({slow} & set(sys.modules)))"
     library = Path(__file__).parents[2]

@@ -83,7 +83,7 @@ class Artifact:
 
     @cached_property
     def scorer(self) -> Scorer:
-        """The calibrated models, ready to score; building their tables takes a while."""
+        """The calibrated models, ready to score; preparing them takes a moment, once."""
         return Scorer(self.models, self.calibration)
 
     def decide(self, forecast: Floats) -> NDArray[Any]:

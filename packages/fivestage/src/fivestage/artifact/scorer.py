@@ -137,6 +137,6 @@ def _backend(model: ModelData) -> CompiledTrees | Trees | AdditiveModel | OnnxSc
     """Return what scores the model."""
     if isinstance(model, OnnxGraphs):
         return OnnxScorer(model)
-    if isinstance(model, Trees) and (code := library(SOURCE)):
+    if isinstance(model, Trees) and (code := library(SOURCE, "margins")):
         return CompiledTrees(model, code)
     return model

@@ -14,25 +14,29 @@ logger = logging.getLogger("core")
 
 
 @cache
-def library(source: Path) -> ctypes.PyDLL | None:
+def library(source: Path, function: str) -> ctypes.PyDLL | None:
     """Load the shared library that was compiled from a C source.
 
     Its functions run with the GIL held, so the data they read cannot change meanwhile.
 
     Args:
         source: a C file of this package, such as `windows.c`.
+        function: the function that is called; a library built from an older source may lack it.
 
     Returns:
         The library next to the source, such as `_windows.cpython-311-x86_64-linux-gnu.so`. None, with a
-        warning in the log, if it was not built or cannot be loaded.
+        warning in the log, if it was not built, cannot be loaded or lacks the function.
     """
     reason = "there was no C compiler when fivestage was installed"
     for suffix in EXTENSION_SUFFIXES:
         built = source.with_name(f"_{source.stem}{suffix}")
         if built.exists():
             try:
-                return ctypes.PyDLL(str(built))
-            except OSError as error:
+                loaded = ctypes.PyDLL(str(built))
+                getattr(loaded, function)
+            except (OSError, AttributeError) as error:
                 reason = str(error)
+            else:
+                return loaded
     logger.warning("%s is replaced by slower Python code: %s", source.name, reason)
     return None

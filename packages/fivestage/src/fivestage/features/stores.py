@@ -216,7 +216,7 @@ class OnlineFeatureStore:
         """See `PointInTimeView.windows`."""
         compiled = self._compiled.get(query)
         if compiled is None:
-            code = library(SOURCE)
+            code = library(SOURCE, "windows")
             if code is None:
                 return [self.window(log, keys[log], at, hours, query.width) for log, hours in query.windows]
             windows = [(log, math.ceil(hours * HOUR)) for log, hours in query.windows]

@@ -77,7 +77,7 @@ class ServiceMetrics:
         )
         self.spooled = gauge("answers_spooled", "Answers on disk that are not yet in the database.")
         self._model = ServingInfo(gauge("model_info", "The version being served.", ["version", "digest"]))
-        self._compiled = gauge("trees_compiled", "1 if the trees run compiled, 0 if interpreted.")
+        self._compiled = gauge("trees_compiled", "1 if the trees run compiled, 0 if scored by Python code.")
         for outcome in ("activated", "refused"):
             self.reloads.labels(outcome)
         for side in ("ahead", "behind"):
