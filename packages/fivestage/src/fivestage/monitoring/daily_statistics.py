@@ -12,9 +12,11 @@
 | modal share | mean share of the most frequent value of each day, its arcsine | Berger and Parker (1970) |
 | out of bounds | numbers beyond a minimum or maximum that most days reach / values | TFDV: schema |
 | out of range | numbers more than half a width beyond the reference's range / rows | Tukey (1977): fences |
-| residual mean, spread | of each column given the others, in standard deviations | `residuals` |
+| residual mean, residual spread | of each column given the others, in standard deviations | `residuals` |
+| residual mean by day | the same mean of each day; windows are compared by ranks | Mann and Whitney (1947) |
 
-A window is compared with its reference by the absolute difference of each statistic.
+A window is compared with its reference by the absolute difference of each statistic, a ranked statistic by
+the ranks of the window's days among the reference's.
 """
 
 import math

@@ -2,9 +2,11 @@
 
 Rows of one day move together, so chance acts on days, not on rows. A mock window of some of the reference's
 days is compared with all its other days, a hundred times; these comparisons show the differences that arise
-by chance. The items of a statistic, its columns, differ in noise, so each is measured on its own scale, and
-all share one limit on that scale: the maximum statistic of Westfall and Young (Resampling-Based Multiple
-Testing, 1993). The statistics share the false alarms equally.
+by chance. The items of a statistic, its columns, share one limit: the maximum statistic of Westfall and Young
+(Resampling-Based Multiple Testing, 1993). They differ in noise, so each is measured on its own scale, and few
+mock windows show no rare event, so the limit extends beyond them with an exponential tail. Ranks of days have
+one scale and no tail: their limit is a quantile of ten thousand mock windows. The statistics share the false
+alarms equally.
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from fivestage.contract.contract import LEAST_REFERENCE
-from fivestage.evaluation.daily import NAN, Floats
+from fivestage.evaluation.daily import NAN, Bools, Floats
 from fivestage.monitoring.daily_statistics import ROWS, DailyStatistic, Window, daily_statistics
 from fivestage.monitoring.residuals import (
     MEAN,
@@ -173,9 +175,9 @@ def rank_sums(now: DailyStatistic, then: DailyStatistic, days: Floats, reference
     return np.asarray(np.abs(days @ score) / np.sqrt(length * others * (length + others + 1) / 3))
 
 
-def all_days(statistics: Sequence[DailyStatistic]) -> Floats:
-    """Return the weights of one window that holds all days (1, days)."""
-    return np.ones((1, len(statistics[0].numerator)))
+def days_with_values(statistics: Sequence[DailyStatistic]) -> Bools:
+    """Return on which days any statistic has a value: for labels, those with labelled rows (days,)."""
+    return np.asarray(np.any([one.denominator.any(axis=1) for one in statistics], axis=0), dtype=np.bool_)
 
 
 def calibrate(
@@ -187,21 +189,22 @@ def calibrate(
     gives false alarms in gamma(1 + b) n^-b of windows: twice the stated rate if b is computed from n, and the
     stated rate if it is computed from n / 2.
     """
-    days = len(reference[0].numerator)
+    usable = days_with_values(reference)
+    days = np.count_nonzero(usable)
     if days < 2 * window_days:
         raise ValueError(f"{days} days of reference are fewer than 2 windows of {window_days}")
-    mock = _mock_windows(days, window_days, MOCK_WINDOWS, np.random.default_rng(seed))
+    mock = _mock_windows(usable, window_days, MOCK_WINDOWS, np.random.default_rng(seed))
     # So many, which cost little for ranks, that their limit needs no extrapolation.
-    ranked = _mock_windows(days, window_days, 100 * MOCK_WINDOWS, np.random.default_rng(seed))
+    ranked = _mock_windows(usable, window_days, 100 * MOCK_WINDOWS, np.random.default_rng(seed))
     # In scales of the tail, the maximum of n is expected at log(n) + gamma, and the 1-in-N event at log(N).
     furthest_mock = np.log(days * INDEPENDENT_SHARE) + np.euler_gamma
-    distances, limits = compare_days(reference, reference, mock, 1 - mock), {}
+    distances, limits = compare_days(reference, reference, mock, usable - mock), {}
     share = false_alarm / len(distances)
     beyond = np.log(1 / share) / furthest_mock
     for one in (one for one in reference if one.kind.name in distances):
         distance, least = distances[one.kind.name], one.kind.least
         if one.kind.ranked:
-            furthest = rank_sums(one, one, ranked, 1 - ranked).max(axis=1)
+            furthest = rank_sums(one, one, ranked, usable - ranked).max(axis=1)
             limit = np.quantile(furthest, 1 - share, method="higher")
             limits[one.kind.name] = np.full(distance.shape[1], limit)
             continue
@@ -211,16 +214,21 @@ def calibrate(
     return limits
 
 
-def _mock_windows(days: int, window_days: int, number: int, draw: np.random.Generator) -> Floats:
-    """Return weights (mock windows, days), 1 for chosen days; if windows have one day, one window per day."""
+def _mock_windows(usable: Bools, window_days: int, number: int, draw: np.random.Generator) -> Floats:
+    """Return weights (mock windows, days), 1 for chosen days; windows of one day are each usable day."""
     if window_days == 1:
-        return np.eye(days)
-    rank = draw.random((number, days))
-    if window_days >= WEEK:  # a real window has each weekday equally often, so mock windows do too
-        for weekday in range(WEEK):
-            same_weekday = rank[:, weekday::WEEK]
-            same_weekday += same_weekday.argsort(axis=1).argsort(axis=1)
-    return (rank.argsort(axis=1).argsort(axis=1) < window_days).astype(np.float64)
+        return np.eye(usable.size)[usable]
+    days = np.flatnonzero(usable)
+    rank = draw.random((number, days.size))
+    weekdays, count = np.unique(days % WEEK, return_counts=True)
+    if window_days >= weekdays.size:  # a real window has its share of each weekday, so mock windows do too
+        for weekday, often in zip(weekdays, count, strict=True):
+            same = days % WEEK == weekday
+            order = rank[:, same].argsort(axis=1).argsort(axis=1)
+            rank[:, same] = (rank[:, same] + order) / often
+    mock = np.zeros((number, usable.size))
+    mock[:, days] = rank.argsort(axis=1).argsort(axis=1) < window_days
+    return mock
 
 
 def _scale(distance: Floats, days: int, least: float) -> Floats:
@@ -238,11 +246,12 @@ def findings_of(
     firsts: tuple[int, int],
 ) -> list[Finding]:
     """Return the finding of each statistic and column; `firsts` are the first days of both windows."""
-    distances, findings = compare_days(counted, reference, all_days(counted), all_days(reference)), []
+    weights = [days_with_values(some)[None].astype(np.float64) for some in (counted, reference)]
+    distances, findings = compare_days(counted, reference, *weights), []
     compared = [pair for pair in zip(counted, reference, strict=True) if pair[0].kind.name in distances]
     for now, was in compared:
         kind, value, limit = now.kind, distances[now.kind.name][0], limits[now.kind.name]
-        current, before = now.ratio(all_days([now]))[0], was.ratio(all_days([was]))[0]
+        current, before = (one.ratio(weight)[0] for one, weight in zip((now, was), weights, strict=True))
         for column in dict.fromkeys(now.columns):
             items = np.flatnonzero(np.array(now.columns) == column)
             item = int(items[(value / limit)[items].argmax()])

@@ -4,14 +4,15 @@ While the relation that the model learnt holds, the label minus the forecast has
 weighted by any input. Two statistics with separately calibrated limits share the false alarms, to distinguish
 a change of the label's rate from a change of its relation to the inputs. Each class has its own items:
 
-| statistic | formula, over the days of a window | what moved |
+| statistic | formula, over the days of a window or, for ranks, of each of its days | what moved |
 |---|---|---|
 | label bias | sum of residuals / rows; the same with weights, for confident rows | the rate |
 | label by input | sum of weighted residuals x input / weights, for the score and each input | the relation |
 
 A bad day moves together all rows about which the model is not confident, so rows are weighted by the inverse
 cube of their spread: of weeks with a rate 10 points higher, that detects 99%, the inverse square 97%. Windows
-of several days are compared by the ranks of their days, which a stormy day hardly affects.
+of at least `RANKED_DAYS` days are compared by the ranks of their days among the reference's, not by the sums:
+a stormy day hardly affects ranks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,14 +42,20 @@ def label_findings(
     task: str,
     false_alarm: float,
 ) -> list[Finding]:
-    """Return the findings for labels; the model must not have been trained on the reference window."""
+    """Return the findings for labels; the model must not have been trained on the reference window.
+
+    Only days with labelled rows count: where labels arrive late, the last days of each period have none.
+    """
     reference, current = windows
+    usual_days, days = (np.count_nonzero(window.rows) for window in windows)
+    if usual_days < 2 * days:  # too few for `calibrate`
+        return []
     design = replace(design_of(reference), zeros=())
     was, now = (
-        label_statistics(window, label, forecast, design, task, ranked=current.days >= RANKED_DAYS)
+        label_statistics(window, label, forecast, design, task, ranked=days >= RANKED_DAYS)
         for window, label, forecast in zip(windows, labels, forecasts, strict=True)
     )
-    limits = calibrate(was, current.days, false_alarm)
+    limits = calibrate(was, days, false_alarm)
     return findings_of(now, was, limits, (reference.first, current.first))
 
 
