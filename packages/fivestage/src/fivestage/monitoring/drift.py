@@ -190,7 +190,7 @@ def calibrate(
     stated rate if it is computed from n / 2.
     """
     usable = days_with_values(reference)
-    days = np.count_nonzero(usable)
+    days = int(np.count_nonzero(usable))
     if days < 2 * window_days:
         raise ValueError(f"{days} days of reference are fewer than 2 windows of {window_days}")
     mock = _mock_windows(usable, window_days, MOCK_WINDOWS, np.random.default_rng(seed))

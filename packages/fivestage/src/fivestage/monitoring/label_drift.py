@@ -47,7 +47,7 @@ def label_findings(
     Only days with labelled rows count: where labels arrive late, the last days of each period have none.
     """
     reference, current = windows
-    usual_days, days = (np.count_nonzero(window.rows) for window in windows)
+    usual_days, days = (int(np.count_nonzero(window.rows)) for window in windows)
     if usual_days < 2 * days:  # too few for `calibrate`
         return []
     design = replace(design_of(reference), zeros=())
