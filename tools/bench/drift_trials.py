@@ -1,4 +1,7 @@
-"""Trials of the drift checks on real rows: random samples of whole days, with and without faults."""
+"""Trials of the drift checks on real rows: random samples of whole days, with and without faults.
+
+Days drawn at random do not resemble their neighbours; only `consecutive_periods` shows the effect if they do.
+"""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence

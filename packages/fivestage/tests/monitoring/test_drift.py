@@ -430,3 +430,21 @@ def test_a_change_of_all_days_is_found_among_days_of_which_some_are_stormy() -> 
             found[ranked] += bool((reached[kind.name] >= limits[kind.name]).any())
     assert found[True] >= 16
     assert found[False] <= 10
+
+
+def test_weeks_of_days_that_resemble_their_neighbours_hardly_alarm_falsely() -> None:
+    """Their sums vary more than those of days drawn one by one, which would alarm in 10% of weeks."""
+    draw, kind, items, weeks, alarms = np.random.default_rng(9), Statistic("", 0.1, ranked=True), 10, 40, 0.0
+    for _ in range(20):
+        days = draw.normal(size=(12 * PERIOD + weeks * PERIOD, items))
+        for day in range(1, len(days)):
+            days[day] = 0.3 * days[day - 1] + np.sqrt(1 - 0.3**2) * days[day]
+        then, now = (
+            DailyStatistic(kind, tuple(map(str, range(items))), ("",) * items, some, np.ones(some.shape))
+            for some in np.split(days, [12 * PERIOD])
+        )
+        limit = calibrate([then], PERIOD, 0.01)[kind.name]
+        each_week = np.repeat(np.eye(weeks), PERIOD, axis=1)
+        distance = compare_days([now], [then], each_week, np.ones((weeks, 12 * PERIOD)))[kind.name]
+        alarms += (distance >= limit).any(axis=1).mean()
+    assert alarms / 20 <= 0.04

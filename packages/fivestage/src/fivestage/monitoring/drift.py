@@ -6,7 +6,7 @@ by chance. The items of a statistic, its columns, share one limit: the maximum s
 (Resampling-Based Multiple Testing, 1993). They differ in noise, so each is measured on its own scale, and few
 mock windows show no rare event, so the limit extends beyond them with an exponential tail. Ranks of days have
 one scale and no tail: their limit is a quantile of ten thousand mock windows. The statistics share the false
-alarms equally.
+alarms equally. Days count as independent, in ranks blocks of three days.
 """
 
 from collections.abc import Sequence
@@ -102,7 +102,11 @@ class Reference:
 
 
 def detect_drift(reference: Window, current: Window, false_alarm: float) -> list[Finding]:
-    """Compare all statistics of all columns; `false_alarm` is the probability of any drift by chance."""
+    """Compare all statistics of all columns; `false_alarm` is the probability of any drift by chance.
+
+    It holds for independent days: windows of days that resemble their neighbours alarm more often, see
+    docs/monitoring.md.
+    """
     counted = Reference(reference)
     return compare(counted, current, calibrate(counted.statistics, current.days, false_alarm))
 
@@ -194,8 +198,12 @@ def calibrate(
     if days < 2 * window_days:
         raise ValueError(f"{days} days of reference are fewer than 2 windows of {window_days}")
     mock = _mock_windows(usable, window_days, MOCK_WINDOWS, np.random.default_rng(seed))
-    # So many, which cost little for ranks, that their limit needs no extrapolation.
-    ranked = _mock_windows(usable, window_days, 100 * MOCK_WINDOWS, np.random.default_rng(seed))
+    # Neighbouring days are alike: blocks of 3 days (Künsch, "The Jackknife and the Bootstrap for General
+    # Stationary Observations", 1989) leave a third of the false alarms that this causes to single days.
+    # Shorter windows have too few arrangements of blocks. So many mock windows, which cost little for ranks,
+    # that their limit needs no extrapolation.
+    block_days, generator = WEEK // 2 if window_days >= WEEK else 1, np.random.default_rng(seed)
+    ranked = _mock_windows(usable, window_days, 100 * MOCK_WINDOWS, generator, block_days)
     # In scales of the tail, the maximum of n is expected at log(n) + gamma, and the 1-in-N event at log(N).
     furthest_mock = np.log(days * INDEPENDENT_SHARE) + np.euler_gamma
     distances, limits = compare_days(reference, reference, mock, usable - mock), {}
@@ -214,12 +222,19 @@ def calibrate(
     return limits
 
 
-def _mock_windows(usable: Bools, window_days: int, number: int, draw: np.random.Generator) -> Floats:
-    """Return weights (mock windows, days), 1 for chosen days; windows of one day are each usable day."""
+def _mock_windows(
+    usable: Bools, window_days: int, number: int, draw: np.random.Generator, block_days: int = 1
+) -> Floats:
+    """Return weights (mock windows, days), 1 for chosen days; windows of one day are each usable day.
+
+    Days are chosen in blocks of consecutive days, which begin on different weekdays in different windows.
+    """
     if window_days == 1:
         return np.eye(usable.size)[usable]
     days = np.flatnonzero(usable)
-    rank = draw.random((number, days.size))
+    week, place = np.divmod(days + draw.integers(block_days, size=(number, 1)), WEEK)
+    block = week * WEEK + place // block_days  # its days share one random number
+    rank = np.take_along_axis(draw.random((number, int(block.max()) + 1)), block, axis=1)
     weekdays, count = np.unique(days % WEEK, return_counts=True)
     if window_days >= weekdays.size:  # a real window has its share of each weekday, so mock windows do too
         for weekday, often in zip(weekdays, count, strict=True):
