@@ -11,6 +11,7 @@ alarms equally. Days count as independent, in ranks blocks of three days.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -197,13 +198,13 @@ def calibrate(
     days = int(np.count_nonzero(usable))
     if days < 2 * window_days:
         raise ValueError(f"{days} days of reference are fewer than 2 windows of {window_days}")
-    mock = _mock_windows(usable, window_days, MOCK_WINDOWS, np.random.default_rng(seed))
+    key = tuple(usable.tolist()), window_days
+    mock = _mock_windows(*key, MOCK_WINDOWS, seed)
     # Neighbouring days are alike: blocks of 3 days (Künsch, "The Jackknife and the Bootstrap for General
     # Stationary Observations", 1989) leave a third of the false alarms that this causes to single days.
     # Shorter windows have too few arrangements of blocks. So many mock windows, which cost little for ranks,
     # that their limit needs no extrapolation.
-    block_days, generator = WEEK // 2 if window_days >= WEEK else 1, np.random.default_rng(seed)
-    ranked = _mock_windows(usable, window_days, 100 * MOCK_WINDOWS, generator, block_days)
+    ranked = _mock_windows(*key, 100 * MOCK_WINDOWS, seed, WEEK // 2 if window_days >= WEEK else 1)
     # In scales of the tail, the maximum of n is expected at log(n) + gamma, and the 1-in-N event at log(N).
     furthest_mock = np.log(days * INDEPENDENT_SHARE) + np.euler_gamma
     distances, limits = compare_days(reference, reference, mock, usable - mock), {}
@@ -222,16 +223,17 @@ def calibrate(
     return limits
 
 
+@lru_cache(maxsize=8)  # inputs, scores and labels of all periods have the same windows
 def _mock_windows(
-    usable: Bools, window_days: int, number: int, draw: np.random.Generator, block_days: int = 1
+    usable: tuple[bool, ...], window_days: int, number: int, seed: int, block_days: int = 1
 ) -> Floats:
     """Return weights (mock windows, days), 1 for chosen days; windows of one day are each usable day.
 
     Days are chosen in blocks of consecutive days, which begin on different weekdays in different windows.
     """
     if window_days == 1:
-        return np.eye(usable.size)[usable]
-    days = np.flatnonzero(usable)
+        return np.eye(len(usable))[list(usable)]
+    draw, days = np.random.default_rng(seed), np.flatnonzero(usable)
     week, place = np.divmod(days + draw.integers(block_days, size=(number, 1)), WEEK)
     block = week * WEEK + place // block_days  # its days share one random number
     rank = np.take_along_axis(draw.random((number, int(block.max()) + 1)), block, axis=1)
@@ -241,7 +243,7 @@ def _mock_windows(
             same = days % WEEK == weekday
             order = rank[:, same].argsort(axis=1).argsort(axis=1)
             rank[:, same] = (rank[:, same] + order) / often
-    mock = np.zeros((number, usable.size))
+    mock = np.zeros((number, len(usable)))
     mock[:, days] = rank.argsort(axis=1).argsort(axis=1) < window_days
     return mock
 
