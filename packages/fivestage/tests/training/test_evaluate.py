@@ -94,6 +94,18 @@ def test_an_evaluation_has_all_slices_and_curves(data: Prepared, artifact: Artif
     )
 
 
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_the_curve_has_the_cost_of_the_versions_own_rule(task: str) -> None:
+    data, artifact = prepared(task), synthetic_artifact(task)
+    after = data.windows.after
+    forecast = artifact_forecast(artifact, data.features.iloc[after])
+    found = evaluate_window(artifact, data.rows.iloc[after], forecast, data.contract)
+    own_rule = data.contract.costs.threshold if task == "binary" else 0.0
+    costs = dict(found.cost_curve)
+    assert costs[own_rule] == pytest.approx(found.scored.scores["cost_per_1000"], rel=1e-12)
+    assert list(costs) == sorted(costs)
+
+
 def test_what_is_left_undone_costs_at_high_thresholds() -> None:
     """Decisions are made at the threshold of the artifact's contract, not of the one given for scoring."""
     data, artifact = prepared("binary"), synthetic_artifact("binary")

@@ -91,7 +91,7 @@ def evaluate_window(
         ],
         cost_curve=[
             (float(setting), float(cost_model.price(label, alternative).mean()) * DECISIONS)
-            for setting, alternative in alternative_decisions(contract, forecast)
+            for setting, alternative in alternative_decisions(artifact.contract, forecast)
         ],
     )
 

@@ -36,12 +36,14 @@ def calibration_pairs(contract: Contract, label: Any, forecast: Floats) -> dict[
 
 
 def alternative_decisions(contract: Contract, forecast: Floats) -> Iterator[tuple[float, Any]]:
-    """Yield other thresholds, or shifts of the decision in the label's unit, with their decisions.
+    """Yield thresholds, or shifts of the decision in the label's unit, with their decisions, in order.
 
-    There is none for several classes, because actions have no order along which to vary them.
+    The contract's own rule is one of them. There is none for several classes, because actions have no order
+    along which to vary them.
     """
     if isinstance(contract, BinaryContract):
-        yield from ((threshold, forecast >= threshold) for threshold in THRESHOLDS)
+        thresholds = np.union1d(THRESHOLDS, contract.costs.threshold)
+        yield from ((threshold, forecast >= threshold) for threshold in thresholds)
     elif isinstance(contract, RegressionContract):
         width = float(np.median(forecast[:, HIGH] - forecast[:, LOW]))
         yield from ((shift, forecast[:, DECISION] + shift) for shift in width * SHIFTS)

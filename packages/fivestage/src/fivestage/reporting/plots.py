@@ -142,7 +142,7 @@ def cost_curve(model: ModelSection, contract: Contract) -> Figure:
     """
     figure = Figure(figsize=(HALF, 3.5))
     axes = figure.subplots()
-    at, cost = zip(*sorted((one.threshold, one.cost_per_1000) for one in model.cost_curve), strict=True)
+    at, cost = zip(*((one.threshold, one.cost_per_1000) for one in model.cost_curve), strict=True)
     axes.plot(at, cost, color=BLUE)
     here, currency = float(np.interp(model.threshold, at, cost)), contract.costs.currency
     axes.axvline(model.threshold, color=RED, linestyle="--", linewidth=1.2)
@@ -151,8 +151,8 @@ def cost_curve(model: ModelSection, contract: Contract) -> Figure:
     mark = "as decided" if unit else f"act from {model.threshold:.3f}"
     text = f"{mark}:\n{fmt.money(here, currency)}"
     axes.annotate(text, (model.threshold, max(cost)), (6, 0), textcoords="offset points", color=RED, va="top")
-    axis = f"shift of the planned value ({unit})" if unit else "threshold"
-    axes.set(xlabel=axis, ylabel=f"{currency} per 1,000 decisions")
+    axis = f"shift of the planned value ({unit})" if unit else "probability from which to act"
+    axes.set(xlabel=axis, ylabel=f"cost per 1,000 decisions, {currency}")
     axes.yaxis.set_major_formatter(COUNTS)
     return figure
 

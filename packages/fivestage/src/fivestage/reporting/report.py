@@ -157,7 +157,7 @@ class Report:
 
     def _trained(self, version: Version, artifact: Artifact) -> ModelSection:
         """Return the results of a version before its evaluation on the test window."""
-        contract, verdict = self.problem.contract, version.load_record(GateVerdict)
+        contract, verdict = artifact.contract, version.load_record(GateVerdict)
         return ModelSection(
             version=version.version,
             digest=version.digest,
