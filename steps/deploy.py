@@ -8,7 +8,7 @@ from fivestage.common import settings
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import docker_container as docker
 from fivestage.deployment import local_process as local
-from fivestage.deployment.batch_scoring import BatchResult, score_version
+from fivestage.deployment.batch_scoring import BatchModel, BatchResult
 from fivestage.deployment.kubernetes_release import ClusterReleases
 from fivestage.deployment.released_model import ReleasedModel
 from fivestage.deployment.releases import Release
@@ -67,7 +67,7 @@ def score(
     event_tables: EventTables, version: str, source: str, target: str
 ) -> Annotated[BatchResult, "scored"]:
     """Score a batch; rows that violate the contract are written to a separate file, with the reasons."""
-    return score_version(PROBLEM, event_tables, REGISTRY, version, source, target, QUARANTINE)
+    return BatchModel.of(REGISTRY, version).score(PROBLEM, event_tables, source, target, QUARANTINE)
 
 
 def smoke_kubernetes(version: str, overlay: str, context: str) -> float:

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from fivestage.artifact.artifact import Artifact, save_artifact
 from fivestage.deployment import local_process
-from fivestage.deployment.service_client import SmokeRows, headers, json_rows, smoke, url
+from fivestage.deployment.service_client import SmokeRows, connect, json_rows, smoke
 from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
 from serving.app import create_app
@@ -38,7 +38,7 @@ def settings(small_artifact: Artifact, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def client(settings: Settings) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url(settings), headers=headers(settings), timeout=300) as connected:
+    with connect(settings) as connected:
         yield connected
 
 

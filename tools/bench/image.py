@@ -14,8 +14,7 @@ from fivestage.common.errors import UserError
 from fivestage.common.files import write_between, write_text
 from fivestage.common.settings import REPORTS, ROOT
 from fivestage.deployment.docker_container import PORT, STATE, USER
-from fivestage.deployment.docker_engine import open_engine
-from fivestage.deployment.images import PIPELINES, SERVING, image_name
+from fivestage.deployment.images import PIPELINES, SERVING, image_name, open_engine
 from fivestage.deployment.service_client import wait_until_ready
 from fivestage.serving.service_settings import Settings
 

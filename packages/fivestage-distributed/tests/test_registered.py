@@ -14,7 +14,7 @@ from synthetic import SyntheticProblem, synthetic_problem
 from fivestage.artifact.artifact import MANIFEST, Lineage
 from fivestage.common.errors import UserError
 from fivestage.data.event_tables import EventTables
-from fivestage.deployment.batch_scoring import open_model, score_version
+from fivestage.deployment.batch_scoring import BatchModel
 from fivestage.evaluation.gates import Gate
 from fivestage.evaluation.metrics import Scored
 from fivestage.features.problem import Tables
@@ -106,7 +106,7 @@ def test_make_score_answers_a_batch_as_the_model_does(
     rows = tables.rows.dropna().tail(40)
     moments = {"deliver_at": pd.to_datetime(rows["deliver_at"], unit="s", utc=True)}
     rows[list(problem.contract.columns)].assign(**moments).to_csv("rows.csv", index=False)
-    found = score_version(problem, events, models, version, "rows.csv", "scored.csv", Path())
+    found = BatchModel.of(models, version).score(problem, events, "rows.csv", "scored.csv", Path())
     assert (found.rows, found.quarantined) == (40, 0)
     scored = pd.read_csv("scored.csv")
     expected = untrained.forecast(problem, rows, events, rows["decision_at"].to_numpy())
@@ -124,7 +124,7 @@ def test_a_version_whose_package_is_not_installed_says_what_to_do(
     version = registered(untrained).version
     monkeypatch.setitem(sys.modules, "fivestage_distributed.registered", None)
     with pytest.raises(UserError, match=r"fivestage_distributed\.registered, .*`make setup-distributed`"):
-        open_model(models, version)
+        BatchModel.of(models, version)
 
 
 def test_weights_that_are_not_the_registered_ones_are_refused(

@@ -12,8 +12,7 @@ from docker.errors import DockerException, ImageNotFound
 
 from fivestage.common.errors import UserError
 from fivestage.deployment import images
-from fivestage.deployment.docker_engine import open_engine
-from fivestage.deployment.images import FLAGS
+from fivestage.deployment.images import FLAGS, open_engine
 
 ASKED = "FIVESTAGE_TEST_IMAGES"
 BASE, STAND_IN = "python:3.13-slim", "fivestage-base:stand-in"

@@ -258,8 +258,7 @@ def examples(problem: Contract, results: Results) -> tuple[str, ...]:
 
 def _ask_over_http(settings: AskSettings, questions: Sequence[str]) -> list[dict[str, Any]]:
     """Start the service, ask the questions, and stop it."""
-    import httpx
-    from fivestage.deployment.service_client import headers, url, wait_until_ready
+    from fivestage.deployment.service_client import connect, wait_until_ready
 
     process = subprocess.Popen([sys.executable, "-m", "assistant", "serve"], cwd=ROOT, env=os.environ)
     try:
@@ -269,7 +268,7 @@ def _ask_over_http(settings: AskSettings, questions: Sequence[str]) -> list[dict
             log=lambda: "(`make serve-assistant` shows it)",
             ended=lambda: "" if process.poll() is None else "it has ended",
         )
-        with httpx.Client(base_url=url(settings), headers=headers(settings), timeout=30) as client:
+        with connect(settings) as client:
             return [_asked(client, question) for question in questions]
     finally:
         process.terminate()

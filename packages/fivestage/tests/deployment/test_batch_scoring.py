@@ -2,6 +2,7 @@ import sqlite3
 import tempfile
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,13 @@ from fivestage.common.database import connect, require_no_secret
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import ColumnRule, Contract, NumberColumn
 from fivestage.data.event_tables import EventTables
-from fivestage.deployment import batch_scoring as scoring
-from fivestage.deployment.batch_scoring import ArtifactModel, BatchResult, read_batch, write_batch
+from fivestage.deployment.batch_scoring import (
+    BatchModel,
+    BatchResult,
+    artifact_forecast,
+    read_batch,
+    write_batch,
+)
 from fivestage.features.problem import Problem
 from tests.synthetic import FEATURES, SyntheticProblem, prepared, synthetic_artifact
 
@@ -66,9 +72,8 @@ def written(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def score(batch: Batch, source: object, target: object, quarantine: Path = ELSEWHERE) -> BatchResult:
-    return scoring.score(
-        batch.problem, batch.events, ArtifactModel(batch.artifact), "1", str(source), str(target), quarantine
-    )
+    model = BatchModel("1", batch.artifact.contract, partial(artifact_forecast, batch.artifact))
+    return model.score(batch.problem, batch.events, str(source), str(target), quarantine)
 
 
 def put(rows: pd.DataFrame, place: str) -> str:

@@ -3,8 +3,10 @@
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from fivestage.common.columns import Floats
 from fivestage.deployment.canary import Observation, Traffic, compare, parse_traffic
 from tests.synthetic import changed, synthetic_problem
 
@@ -63,9 +65,35 @@ def test_a_slow_machine_is_not_the_canary_s_fault() -> None:
     assert [one.name for one in compare(slow, slow, CONTRACT) if not one.passed] == []
 
 
+PROBES = 960  # of a release: 40 rounds of 24 rows
+
+
+def refused_for_latency(canary: Floats, stable: Floats) -> bool:
+    mine, other = (replace(SEEN, milliseconds=tuple(one.tolist())) for one in (canary, stable))
+    return [one.name for one in compare(mine, other, CONTRACT) if not one.passed] == ["latency"]
+
+
+def busy(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    """Latencies of 5 ms, of which one in fifty is delayed, by 60 ms on average."""
+    return 5.0 + (random.random(shape) < 0.02) * random.exponential(60, shape)
+
+
 def test_a_slow_tail_fails() -> None:
-    tail = (*SEEN.milliseconds[:-4], 100.0, 100.0, 100.0, 100.0)
-    assert failing(replace(SEEN, milliseconds=tail)) == ["latency"]
+    calm = np.array(5 * SEEN.milliseconds)
+    tail = np.where(np.arange(len(calm)) % 50 == 0, 100.0, calm)  # 2%
+    assert refused_for_latency(tail, calm)
+
+
+def test_noise_of_a_busy_machine_refuses_hardly_any_canary() -> None:
+    drawn = busy(np.random.default_rng(1), (200, 2, PROBES))
+    assert sum(refused_for_latency(*pair) for pair in drawn) <= 2 + 0.01 * len(drawn)
+
+
+def test_a_slow_tail_fails_on_a_busy_machine_too() -> None:
+    random = np.random.default_rng(2)
+    drawn = busy(random, (50, 2, PROBES))
+    drawn[:, 0] += 200 * (random.random((50, PROBES)) < 0.05)
+    assert all(refused_for_latency(*pair) for pair in drawn)
 
 
 @pytest.mark.parametrize(("shift", "names"), [(0.04, []), (0.06, ["distribution"])])

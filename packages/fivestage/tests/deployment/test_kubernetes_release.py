@@ -87,6 +87,7 @@ def models(
 def easy(contract: Contract, monkeypatch: pytest.MonkeyPatch) -> Contract:
     """Models that were made apart may differ, and this machine may be slow, now more and now less."""
     monkeypatch.setattr("fivestage.deployment.canary.MAX_SLOWDOWN", 1000)
+    monkeypatch.setattr("fivestage.deployment.kubernetes_release.PROBE_ROUNDS", 2)
     gates = contract.gates.model_copy(update={"max_bias": 1.0})
     service = contract.service.model_copy(update={"p99_ms": 10_000})
     return contract.model_copy(update={"gates": gates, "service": service})
@@ -148,6 +149,17 @@ def test_a_canary_is_compared_only_with_pods_that_are_ready(
     cluster.unready.append("fivestage-starting")
     cluster.misrouted["pod/fivestage-starting"] = 9  # the discard port: nothing answers
     assert put(cluster, models["2"], easy).outcome == "serving"
+
+
+def test_the_canary_s_own_probes_are_no_live_traffic(
+    cluster: FakeCluster,
+    models: dict[str, ReleasedModel],
+    easy: Contract,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fivestage.deployment.canary.MIN_LIVE_ROWS", 1)
+    put(cluster, models["1"], easy)
+    assert "on live traffic" not in put(cluster, models["2"], easy).compared[-1]
 
 
 def fails(

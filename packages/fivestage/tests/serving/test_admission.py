@@ -27,7 +27,7 @@ from fivestage.artifact.artifact import Artifact
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
-from fivestage.deployment.service_client import headers, url
+from fivestage.deployment.service_client import connect, url
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.service_app import PredictionApp
 from fivestage.serving.service_settings import Settings
@@ -491,7 +491,7 @@ def test_a_stopping_service_says_so_before_it_goes(
         folder=tmp_path, port=free_port(), drain_seconds=3600, api_keys="key", log_requests=True
     )
     process = local.start(settings)
-    with httpx.Client(base_url=url(settings), headers=headers(settings), timeout=300) as client:
+    with connect(settings) as client:
         os.kill(process, signal.SIGTERM)
         until = time.monotonic() + 300
         while (stopping := client.get("/readyz")).status_code == 200:

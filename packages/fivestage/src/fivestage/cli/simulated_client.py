@@ -18,7 +18,7 @@ import pandas as pd
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import known_at
-from fivestage.deployment.service_client import PATIENCE, JsonRow, headers, json_rows, url
+from fivestage.deployment.service_client import JsonRow, connect, json_rows, url
 from fivestage.features.stores import HOUR
 from fivestage.serving.service_settings import Settings
 
@@ -114,8 +114,9 @@ def background_requests(settings: Settings, rows: pd.DataFrame, contract: Contra
 
 
 def _client(settings: Settings) -> httpx.Client:
-    kind = {"Content-Type": "application/json"}
-    return httpx.Client(base_url=url(settings), headers=headers(settings) | kind, timeout=PATIENCE)
+    client = connect(settings)
+    client.headers["Content-Type"] = "application/json"
+    return client
 
 
 def _post(client: httpx.Client, path: str, body: Mapping[str, Any]) -> bool:

@@ -1,10 +1,11 @@
 """Batch scoring: read rows from a CSV or Parquet file or a database table and write them with predictions."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -26,36 +27,6 @@ from fivestage.features.problem import Problem
 from fivestage.registry.versions import ModelRegistry
 
 
-class BatchModel(Protocol):
-    """A registered model that can score a batch."""
-
-    @property
-    def contract(self) -> Contract:
-        """The contract that it was trained on."""
-        ...
-
-    def forecast(self, problem: Problem, rows: pd.DataFrame, events: EventTables, at: Ints) -> Floats:
-        """Return calibrated predictions from what was known at the decision times (epoch seconds)."""
-        ...
-
-
-@dataclass(frozen=True)
-class ArtifactModel:
-    """A `BatchModel` that predicts with an artifact."""
-
-    artifact: Artifact
-
-    @property
-    def contract(self) -> Contract:
-        """The contract that it was trained on."""
-        return self.artifact.contract
-
-    def forecast(self, problem: Problem, rows: pd.DataFrame, events: EventTables, at: Ints) -> Floats:
-        """See `BatchModel`."""
-        past = problem.features.offline_store(events.events, self.artifact.reference)
-        return predict_table(self.artifact, problem.features, rows, past, at)
-
-
 @dataclass(frozen=True)
 class BatchResult:
     """Row counts of a scored batch."""
@@ -66,87 +37,86 @@ class BatchResult:
     quarantine: str  # path of the file with the quarantined rows and the reasons
 
 
-def score_version(
-    problem: Problem,
-    events: EventTables,
-    registry: ModelRegistry,
-    version: str,
-    source: str,
-    target: str,
-    quarantine: Path,
-) -> BatchResult:
-    """Score a batch with a registered version; write rows that violate the contract to a quarantine file.
+@dataclass(frozen=True)
+class BatchModel:
+    """A registered version that scores batches."""
 
-    Args:
-        problem: The problem that the rows belong to.
-        events: The events from which the features are computed.
-        registry: The model's registry.
-        version: The version's number in the registry.
-        source: `file.csv`, `file.parquet` or `database-url#table`, or a source that the problem itself reads.
-        target: The output, in one of these forms; a table must not exist yet.
-        quarantine: Folder for the rows that violate the contract, if the target is a table.
+    version: str  # the version's number in the registry
+    contract: Contract  # the contract that it was trained on
+    # Returns calibrated predictions from what was known at the rows' decision times (epoch seconds).
+    forecast: Callable[[Problem, pd.DataFrame, EventTables, Ints], Floats]
 
-    Returns:
-        The row counts.
+    @classmethod
+    def of(cls, registry: ModelRegistry, version: str) -> "BatchModel":
+        """Load a registered version; raise a `UserError` if its package is not installed here."""
+        found, folder = registry.find(version), registry.fetch(version)
+        if not found.loader:
+            artifact = load_artifact(folder, found.digest)
+            return cls(version, artifact.contract, partial(artifact_forecast, artifact))
+        try:
+            model = import_module(found.loader).load(folder)
+        except ImportError as error:
+            raise UserError(
+                f"Version {version} of {registry.name} is loaded by {found.loader}, which is not installed "
+                f"here ({error}). If that is fivestage_distributed, run `make setup-distributed`; then run "
+                "this again."
+            ) from error
+        return cls(version, model.contract, model.forecast)
 
-    Raises:
-        UserError: If the version cannot be loaded here, or the batch cannot be read or written.
-    """
-    return score(problem, events, open_model(registry, version), version, source, target, quarantine)
+    def score(
+        self, problem: Problem, events: EventTables, source: str, target: str, quarantine: Path
+    ) -> BatchResult:
+        """Score a batch; write rows that violate the contract to a quarantine file.
+
+        Args:
+            problem: The problem that the rows belong to.
+            events: The events from which the features are computed.
+            source: `file.csv`, `file.parquet`, `database-url#table`, or what the problem itself reads.
+            target: The output, in one of these forms; a table must not exist yet.
+            quarantine: Folder for the rows that violate the contract, if the target is a table.
+
+        Returns:
+            The row counts.
+
+        Raises:
+            UserError: If the batch cannot be read or written.
+        """
+        if source == target:
+            raise UserError(f"{redacted(source)} cannot be scored onto itself: name another output.")
+        contract = problem.contract
+        rows = problem.read_batch(source, contract)
+        rows = read_batch(source) if rows is None else rows
+        checked = validate(rows, contract.columns, contract.identity, redacted(source), rules=contract.rules)
+        good, form = checked.good, form_of(self.contract)
+        at = good[contract.decision.time_column].to_numpy(dtype=np.int64) - contract.decision.lead_seconds
+        predictions, decisions = np.empty((0, len(form.columns))), np.empty(0, dtype=object)
+        if len(good):
+            predictions = self.forecast(problem, good, events, at)
+            decisions = form.decided(cost_model_of(self.contract.costs).decide(predictions))
+        numbers = predictions.reshape(len(good), len(form.columns))
+        columns = dict(zip(form.columns, numbers.T, strict=True)) | {"decision": decisions}
+        answers = good.assign(**columns, model_version=self.version)
+        for name, column in contract.columns.items():
+            if isinstance(column, TimestampColumn):
+                answers[name] = pd.to_datetime(answers[name], unit="s", utc=True)
+            elif isinstance(column, NumberColumn) and column.type == "integer":
+                # Missing values make the column float: 2 would be written as 2.0.
+                answers[name] = answers[name].astype("Int64")
+        quarantine_file = quarantine / "scoring.csv" if "://" in target else Path(f"{target}.quarantine.csv")
+        write_quarantine(
+            checked.quarantined, quarantine_file
+        )  # first, so that no row is lost if a write fails
+        write_batch(answers, target)
+        counts = Counter(map(str, decisions)) if decisions.dtype.kind == "O" else Counter()
+        return BatchResult(len(good), dict(counts), len(checked.quarantined), str(quarantine_file))
 
 
-def score(
-    problem: Problem,
-    events: EventTables,
-    model: BatchModel,
-    version: str,
-    source: str,
-    target: str,
-    quarantine: Path,
-) -> BatchResult:
-    """Score a batch with a loaded model; see `score_version`."""
-    if source == target:
-        raise UserError(f"{redacted(source)} cannot be scored onto itself: name another output.")
-    contract = problem.contract
-    rows = problem.read_batch(source, contract)
-    rows = read_batch(source) if rows is None else rows
-    checked = validate(rows, contract.columns, contract.identity, redacted(source), rules=contract.rules)
-    good, form = checked.good, form_of(model.contract)
-    at = good[contract.decision.time_column].to_numpy(dtype=np.int64) - contract.decision.lead_seconds
-    predictions, decisions = np.empty((0, len(form.columns))), np.empty(0, dtype=object)
-    if len(good):
-        predictions = model.forecast(problem, good, events, at)
-        decisions = form.decided(cost_model_of(model.contract.costs).decide(predictions))
-    numbers = predictions.reshape(len(good), len(form.columns))
-    columns = dict(zip(form.columns, numbers.T, strict=True)) | {"decision": decisions}
-    answers = good.assign(**columns, model_version=version)
-    for name, column in contract.columns.items():
-        if isinstance(column, TimestampColumn):
-            answers[name] = pd.to_datetime(answers[name], unit="s", utc=True)
-        elif isinstance(column, NumberColumn) and column.type == "integer":
-            # Missing values make the column float: 2 would be written as 2.0.
-            answers[name] = answers[name].astype("Int64")
-    quarantine_file = quarantine / "scoring.csv" if "://" in target else Path(f"{target}.quarantine.csv")
-    write_quarantine(checked.quarantined, quarantine_file)  # first, so that no row is lost if a write fails
-    write_batch(answers, target)
-    counts = Counter(map(str, decisions)) if decisions.dtype.kind == "O" else Counter()
-    return BatchResult(len(good), dict(counts), len(checked.quarantined), str(quarantine_file))
-
-
-def open_model(registry: ModelRegistry, version: str) -> BatchModel:
-    """Load a registered version for batch scoring."""
-    found, folder = registry.find(version), registry.fetch(version)
-    if not found.loader:
-        return ArtifactModel(load_artifact(folder, found.digest))
-    try:
-        module = import_module(found.loader)
-    except ImportError as error:
-        raise UserError(
-            f"Version {version} of {registry.name} is loaded by {found.loader}, which is not installed here "
-            f"({error}). If that is fivestage_distributed, run `make setup-distributed`; then run this again."
-        ) from error
-    model: BatchModel = module.load(folder)
-    return model
+def artifact_forecast(
+    artifact: Artifact, problem: Problem, rows: pd.DataFrame, events: EventTables, at: Ints
+) -> Floats:
+    """Predict with an artifact; see `BatchModel.forecast`."""
+    past = problem.features.offline_store(events.events, artifact.reference)
+    return predict_table(artifact, problem.features, rows, past, at)
 
 
 def read_batch(source: str) -> pd.DataFrame:

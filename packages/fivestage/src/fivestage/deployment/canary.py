@@ -15,6 +15,7 @@ from fivestage.artifact.predictions import numbers_in
 from fivestage.contract.contract import Contract
 
 MAX_SLOWDOWN = 1.5  # ratio of the canary's latency to the stable version's, probed alternately
+SIGNIFICANCE = 0.01  # of the test for slow requests: share of good canaries that noise alone may fail
 STANDARD_ERRORS = 3.0  # tolerance for chance differences of a mean or a share
 MAX_SHARE_SHIFT = 0.05  # of a decision; the contract's limit may be in the label's unit instead
 MIN_LIVE_ROWS = 500  # per version, required to compare decisions on live traffic
@@ -36,11 +37,6 @@ class Observation:
     distinct_rows: int  # number of different rows posted, each equally often
     without_history: int = 0  # answers to rows whose decision time its history does not cover
     traffic: Traffic = field(default_factory=Counter)  # live traffic of its pods
-
-    @property
-    def failed(self) -> int:
-        """The number of failed requests."""
-        return sum(not prediction for prediction in self.predictions)
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ def compare(canary: Observation, stable: Observation, contract: Contract) -> lis
 
 def _errors(canary: Observation, stable: Observation, allowed: float) -> CanaryCheck:
     """Compare failures with the objective; live ones may also be as frequent as the stable version's."""
-    failed, posted = canary.failed, len(canary.predictions)
+    failed, posted = canary.predictions.count(()), len(canary.predictions)
     live, other = (one.traffic[FAILED] / max(one.traffic[REQUESTS], 1) for one in (canary, stable))
     return CanaryCheck(
         "errors",
@@ -120,14 +116,22 @@ def _errors(canary: Observation, stable: Observation, allowed: float) -> CanaryC
 
 
 def _latency(canary: Observation, stable: Observation, objective: float) -> CanaryCheck:
-    """Compare the p99 with the objective or the stable version, and the median with the stable version."""
-    p99, other = (np.quantile(one.milliseconds, 0.99, method="higher") for one in (canary, stable))
-    slowdown = np.median(canary.milliseconds) / np.median(stable.milliseconds)
+    """Compare the median with the stable version's, and slow requests by McNemar's exact test.
+
+    Noise slows either request of a pair of alternate probes equally often (McNemar, Psychometrika 12, 1947).
+    """
+    latencies = np.array([canary.milliseconds, stable.milliseconds])
+    p99, other = np.quantile(latencies, 0.99, axis=1, method="higher")
+    slowdown = np.divide(*np.median(latencies, axis=1))
+    slow = latencies > max(objective, other)
+    mine, theirs = (int(only.sum()) for only in slow & ~slow[::-1])
+    chance = sum(math.comb(mine + theirs, n) for n in range(mine, mine + theirs + 1)) / 2 ** (mine + theirs)
+    tail_kept = p99 <= max(objective, MAX_SLOWDOWN * other) or chance >= SIGNIFICANCE
     return CanaryCheck(
         "latency",
-        bool((p99 <= objective or p99 <= MAX_SLOWDOWN * other) and slowdown <= MAX_SLOWDOWN),
-        f"99% within {p99:.1f} ms (stable {other:.1f}, objective {objective:g}), "
-        f"the median {slowdown:.2f} times the stable version's",
+        bool(tail_kept and slowdown <= MAX_SLOWDOWN),
+        f"99% within {p99:.1f} ms (stable {other:.1f}, objective {objective:g}), only the canary was slow in "
+        f"{mine} pairs of probes, only stable in {theirs}, the median {slowdown:.2f} times stable's",
     )
 
 
@@ -144,9 +148,9 @@ def _distribution(canary: Observation, stable: Observation, allowed: float) -> C
     worst = np.argmax(np.abs(means) - margins)
     passed = bool(abs(means[worst]) <= allowed + margins[worst])
     sentence = f"on the same {rows} rows the mean differs by {means[worst]:+.3f} ± {margins[worst]:.3f}"
-    counts = [_by_decision(one.traffic) for one in (canary, stable)]
-    if min(one.total() for one in counts) >= MIN_LIVE_ROWS:
-        kept, decisions = _compare_decisions(counts[0], counts[1], allowed)
+    live, other = (_by_decision(one.traffic) for one in (canary, stable))
+    if min(live.total(), other.total()) >= MIN_LIVE_ROWS:
+        kept, decisions = _compare_decisions(live, other, allowed)
         passed, sentence = passed and kept, f"{sentence}, {decisions}"
     for which, one in (("canary", canary), ("stable version", stable)):
         if one.without_history:

@@ -14,8 +14,7 @@ from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
 from fivestage.common.errors import UserError
-from fivestage.deployment.docker_engine import open_engine
-from fivestage.deployment.images import build_serving
+from fivestage.deployment.images import build_serving, open_engine
 from fivestage.deployment.released_model import ReleasedModel
 from fivestage.deployment.service_client import (
     Deployment,

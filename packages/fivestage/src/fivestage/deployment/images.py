@@ -1,24 +1,26 @@
-"""Build the serving image (with a model inside) and the pipelines image, and push them to a registry."""
+"""The Docker engine: connect to it, and build and push the images of the service and of the pipelines."""
 
+import contextlib
 import os
 import shlex
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import docker
 import yaml
-from docker.errors import APIError, ImageNotFound
+from docker.context import ContextAPI
+from docker.errors import APIError, DockerException, ImageNotFound
 
 from fivestage.artifact.artifact import artifact_digest
 from fivestage.common.errors import UserError
 from fivestage.common.programs import run_program
 from fivestage.common.revision import commit
 from fivestage.common.settings import ROOT
-from fivestage.deployment.docker_engine import open_engine
 
 SERVING, PIPELINES = "serving", "pipelines"
 FLAGS = "DOCKER_BUILD_FLAGS"  # environment variable for extra options from the operator
@@ -27,18 +29,30 @@ _PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeou
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
+@contextmanager
+def open_engine() -> Iterator[docker.DockerClient]:
+    """Connect to the Docker engine; close the connection when the block ends."""
+    context = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT"))
+    address = os.environ.get("DOCKER_HOST") or (context.Host if context else "")
+    try:
+        engine = docker.from_env(environment=os.environ | ({"DOCKER_HOST": address} if address else {}))
+        engine.ping()
+    except DockerException as error:
+        where = address or "its usual socket"
+        if "Permission denied" in str(error):
+            raise UserError(
+                f"Permission denied for the Docker engine at {where}: "
+                "add this user to the group `docker` and log in again."
+            ) from error
+        raise UserError(
+            f"No Docker engine answers at {where}: install or start one, or set DOCKER_HOST to another."
+        ) from error
+    with contextlib.closing(engine):
+        yield engine
+
+
 def image_name(role: str) -> str:
-    """Return the name of the project's image for a role, without a registry and a tag.
-
-    Args:
-        role: `serving` or `pipelines`.
-
-    Returns:
-        The name that the manifests have in place of `fivestage-ROLE`.
-
-    Raises:
-        UserError: If the manifests have none.
-    """
+    """Return the name that the manifests have for the image of `serving` or `pipelines`, without a tag."""
     path = ROOT / "k8s" / "components" / "project" / "kustomization.yaml"
     try:
         images = yaml.safe_load(path.read_text(encoding="utf-8"))["images"]
@@ -48,17 +62,9 @@ def image_name(role: str) -> str:
 
 
 def build_serving(model: Path | None = None, version: str = "") -> str:
-    """Build the serving image.
+    """Build the serving image with the artifact of a registered version in it; return its name and tag.
 
-    Args:
-        model: Folder of the artifact to include; without one, the settings name the model to serve.
-        version: The artifact's version in the registry.
-
-    Returns:
-        The image's name and tag.
-
-    Raises:
-        UserError: If the build fails; the message has the end of its output.
+    Without a model, the settings name the one to serve.
     """
     dockerfile = ROOT / "serving" / "Dockerfile"
     if model is None:
@@ -69,29 +75,12 @@ def build_serving(model: Path | None = None, version: str = "") -> str:
 
 
 def build_pipelines() -> str:
-    """Build the image that runs the pipelines.
-
-    Returns:
-        The image's name and tag.
-
-    Raises:
-        UserError: If the build fails; the message has the end of its output.
-    """
+    """Build the image that runs the pipelines; return its name and tag."""
     return _build(PIPELINES, ROOT / "pipelines" / "Dockerfile", _revision(), {})
 
 
 def push_images(registry: str) -> dict[str, str]:
-    """Push the most recently built images.
-
-    Args:
-        registry: Host and path, such as `ghcr.io/owner/project`.
-
-    Returns:
-        For the roles `serving` and `pipelines`, the image's repository and digest, which identify it exactly.
-
-    Raises:
-        UserError: If the registry rejects an image; the message quotes its reason.
-    """
+    """Push the newest images to a registry (host and path); return repository and digest by role."""
     with open_engine() as engine:
         return {role: _push(engine, image_name(role), registry.lower()) for role in (SERVING, PIPELINES)}
 

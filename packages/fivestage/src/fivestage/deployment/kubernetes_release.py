@@ -11,39 +11,17 @@ import httpx
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
-from fivestage.deployment.canary import (
-    Traffic,
-    compare,
-    parse_traffic,
-    probe_in_turns,
-)
+from fivestage.deployment import release_manifests, releases
+from fivestage.deployment.canary import Traffic, compare, parse_traffic, probe_in_turns
 from fivestage.deployment.kubectl import Cluster, Manifest
-from fivestage.deployment.release_manifests import (
-    PREREQUISITES,
-    annotated,
-    canary_of,
-    namespace_of,
-    removed,
-    require_own_namespace,
-    serving_container,
-    serving_deployment,
-)
+from fivestage.deployment.release_manifests import serving_deployment
 from fivestage.deployment.released_model import ReleasedModel
-from fivestage.deployment.releases import (
-    Release,
-    end,
-    history,
-    now,
-    operator,
-    recorded,
-    rollback_target,
-    serving_release,
-)
+from fivestage.deployment.releases import Release
 from fivestage.deployment.rollout import ready_pods, wait_for_rollout
-from fivestage.deployment.service_client import headers, smoke
+from fivestage.deployment.service_client import connect, smoke
 from fivestage.serving.service_settings import Settings
 
-PROBE_ROUNDS = 10  # times that each version gets the smoke rows: enough to see one failure in a hundred
+PROBE_ROUNDS = 40  # times that each version gets the smoke rows: 2% of slow requests differ from noise
 SERVICE_PORT, POD_PORT = 80, 8000
 
 
@@ -72,13 +50,13 @@ class ClusterReleases:
             overlay: Folder of the overlay.
             context: Context of the kubeconfig file; the current one if empty.
         """
-        namespace = namespace_of(Cluster("default", context).render(overlay))
+        namespace = release_manifests.namespace_of(Cluster("default", context).render(overlay))
         return cls(Cluster(namespace, context), overlay, Settings.from_environment())
 
     @property
     def model_before(self) -> str:
         """The registry version that `roll_back` returns to."""
-        return rollback_target(history(self.cluster)).model
+        return releases.rollback_target(releases.history(self.cluster)).model
 
     def release(
         self,
@@ -107,7 +85,7 @@ class ClusterReleases:
             ReleaseCheckError: If a check fails.
             UserError: If another release is in progress.
         """
-        manifests = annotated(
+        manifests = release_manifests.annotated(
             self.cluster.render(self.overlay),
             image,
             {"model-version": model.version, "contract": model.contract[:12]},
@@ -115,16 +93,16 @@ class ClusterReleases:
         )
         existing = self._deployment(manifests)
         with _check("manifests"):
-            require_own_namespace(existing, manifests)
+            release_manifests.require_own_namespace(existing, manifests)
             self.cluster.apply([one for one in manifests if one["kind"] == "Namespace"])
             for warning in self.cluster.apply(manifests, dry_run=True):
                 if "PodSecurity" in warning:
                     raise UserError(warning)
-        past = history(self.cluster)
-        current = serving_release(past)
+        past = releases.history(self.cluster)
+        current = releases.serving_release(past)
         draft = Release(
             previous=current.number if current else 0,
-            image=str(serving_container(manifests)["image"]),
+            image=str(release_manifests.serving_container(manifests)["image"]),
             model=model.version,
             model_digest=model.digest,
             contract=model.contract,
@@ -134,7 +112,7 @@ class ClusterReleases:
             manifests=tuple(manifests),
         )
         compared: tuple[str, ...] = ()
-        with recorded(self.cluster, past, draft) as begun:
+        with releases.recorded(self.cluster, past, draft) as begun:
             if existing is not None and existing.get("status", {}).get("availableReplicas"):
                 compared = self._try_canary(begun, existing, model, contract, bake_seconds, accept)
             done = self._replace(begun, model, current, existing)
@@ -154,11 +132,10 @@ class ClusterReleases:
             UserError: If there is no previous release.
             ReleaseCheckError: If it does not serve as it did before; the current release then keeps serving.
         """
-        past = history(self.cluster)
-        target, current = rollback_target(past), serving_release(past)
+        past = releases.history(self.cluster)
+        target, current = releases.rollback_target(past), releases.serving_release(past)
         reason = f"back from release {current.number if current else 0}: {why}".strip(": ")
-        update = {"outcome": "going", "who": operator(), "when": now(), "why": reason, "compared": ()}
-        with recorded(self.cluster, past, target.model_copy(update=update)) as begun:
+        with releases.recorded(self.cluster, past, target.model_copy(update={"why": reason})) as begun:
             done = self._replace(begun, model, current, self._deployment(target.manifests))
         return self._finish(done, current)
 
@@ -186,24 +163,24 @@ class ClusterReleases:
         accept: str,
     ) -> tuple[str, ...]:
         """Run one new pod on a share of the traffic, compare it with the stable pods, and delete it."""
-        canary = canary_of(begun.manifests)
-        prerequisites = [one for one in begun.manifests if one["kind"] in PREREQUISITES]
+        canary = release_manifests.canary_of(begun.manifests)
+        prerequisites = [one for one in begun.manifests if one["kind"] in release_manifests.PREREQUISITES]
         try:
             with _check("canary rollout"):
                 self.cluster.apply([*prerequisites, canary])
                 pod = wait_for_rollout(self.cluster, canary["metadata"]["name"], self.wait_seconds)[0]
                 stable = ready_pods(self.cluster, existing)
-            with ExitStack() as forwarded:
-                mine, *others = [
-                    forwarded.enter_context(self._client(f"pod/{one['metadata']['name']}", POD_PORT))
+            with ExitStack() as opened:
+                services = [
+                    opened.enter_context(self._forwarded(f"pod/{one['metadata']['name']}", POD_PORT))
                     for one in (pod, *stable)
                 ]
                 with _check("canary smoke"):
-                    self._smoke(mine, model)
-                baked_at = time.monotonic() + bake_seconds
-                before = [_traffic([mine]), _traffic(others)]
+                    smoke(services[0], model.expected)
+                mine, *others = [opened.enter_context(connect(one)) for one in services]
                 probes = probe_in_turns([mine, others[0]], model.expected.rows, PROBE_ROUNDS)
-                time.sleep(max(0.0, baked_at - time.monotonic()))
+                before = [_traffic([mine]), _traffic(others)]  # without the probes
+                time.sleep(bake_seconds)
                 after = [_traffic([mine]), _traffic(others)]
             mine_seen, stable_seen = (
                 replace(probe, traffic=late - early)
@@ -241,7 +218,7 @@ class ClusterReleases:
 
     def _finish(self, done: Release, before: Release | None) -> Release:
         """Record that the release serves, then delete the objects that it no longer contains."""
-        end(self.cluster, done)
+        releases.end(self.cluster, done)
         self._delete_removed(before.manifests if before else (), done.manifests)
         return done
 
@@ -261,30 +238,18 @@ class ClusterReleases:
             wait_for_rollout(self.cluster, name, self.wait_seconds)
 
     def _delete_removed(self, before: Sequence[Manifest], after: Sequence[Manifest]) -> None:
-        for kind, name in removed(before, after):
+        for kind, name in release_manifests.removed(before, after):
             self.cluster.delete(kind, name)
 
     def _smoke_service(self, name: str, model: ReleasedModel) -> float:
-        with _check("smoke"), self._client(f"service/{name}", SERVICE_PORT) as client:
-            return self._smoke(client, model)
-
-    def _smoke(self, client: httpx.Client, model: ReleasedModel) -> float:
-        address = {"host": client.base_url.host, "port": client.base_url.port}
-        return smoke(self.settings.model_copy(update=address), model.expected)
+        with _check("smoke"), self._forwarded(f"service/{name}", SERVICE_PORT) as service:
+            return smoke(service, model.expected)
 
     @contextmanager
-    def _client(self, target: str, port: int) -> Iterator[httpx.Client]:
-        """Open an HTTP client to a pod or Service through the API server."""
-        with (
-            self.cluster.forward(target, port) as local_port,
-            httpx.Client(
-                base_url=f"http://127.0.0.1:{local_port}",
-                headers=headers(self.settings),
-                timeout=30,
-                trust_env=False,
-            ) as client,
-        ):
-            yield client
+    def _forwarded(self, target: str, port: int) -> Iterator[Settings]:
+        """Yield the settings with the address of a pod or Service through the API server."""
+        with self.cluster.forward(target, port) as local_port:
+            yield self.settings.model_copy(update={"host": "127.0.0.1", "port": local_port})
 
 
 def _require_same_image(rolled_out: Release, digest: str) -> None:

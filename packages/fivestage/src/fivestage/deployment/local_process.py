@@ -19,7 +19,7 @@ from fivestage.deployment.released_model import ReleasedModel
 from fivestage.deployment.service_client import (
     PATIENCE,
     Deployment,
-    headers,
+    connect,
     require_free_port,
     smoke,
     url,
@@ -30,6 +30,7 @@ from fivestage.serving.served_version import ServedVersion, read_served_version,
 from fivestage.serving.service_settings import PREFIX, Settings
 
 LOG = "service.log"
+STOP_SECONDS = 10
 COMMAND: Sequence[str] = (sys.executable, "-m", "serving")  # the service of this project
 
 
@@ -58,9 +59,7 @@ def release(settings: Settings, model: ReleasedModel) -> Deployment:
     return Deployment(model.version, url(settings), difference)
 
 
-def switch(
-    settings: Settings, version: str, folder: Path, wait_seconds: float = PATIENCE
-) -> ServedVersion | None:
+def switch(settings: Settings, version: str, folder: Path) -> ServedVersion | None:
     """Point the service to a version, and return the one that it was pointed to before.
 
     If it runs, wait until it serves the version; if it refuses, point it back and raise a `UserError`.
@@ -69,7 +68,7 @@ def switch(
     write_served_version(settings.current_file, _served_version(version, folder))
     if process(settings) is None:
         return before
-    if refusal := _reload(settings, wait_seconds):
+    if refusal := _reload(settings):
         _go_back(settings, before)
         raise UserError(f"The service refuses version {version}: {refusal}")
     return before
@@ -127,12 +126,12 @@ def start(settings: Settings, wait_seconds: float = PATIENCE) -> int:
     return child.pid
 
 
-def stop(settings: Settings, wait_seconds: float = 10) -> bool:
-    """Stop the service if `start` started it, after `wait_seconds` by force; return whether it ran."""
+def stop(settings: Settings) -> bool:
+    """Stop the service if `start` started it, after a while by force; return whether it ran."""
     running = process(settings)
     if running is not None:
         _send(running, signal.SIGTERM)
-        deadline = time.monotonic() + wait_seconds
+        deadline = time.monotonic() + STOP_SECONDS
         while process(settings) is not None:
             if time.monotonic() > deadline:
                 _send(running, signal.SIGKILL)
@@ -164,13 +163,14 @@ def _go_back(settings: Settings, before: ServedVersion | None) -> None:
         return
     write_served_version(settings.current_file, before)
     if process(settings) is not None:
-        _reload(settings, PATIENCE)
+        _reload(settings)
 
 
-def _reload(settings: Settings, wait_seconds: float) -> str:
+def _reload(settings: Settings) -> str:
     """Let the service load the version that it is pointed to; return why it refuses, if it does."""
     try:
-        response = httpx.post(f"{url(settings)}/reload", headers=headers(settings), timeout=wait_seconds)
+        with connect(settings) as client:
+            response = client.post("/reload")
         return "" if response.is_success else str(response.json().get("detail", response.text))
     except (httpx.HTTPError, ValueError) as error:
         return f"it does not answer ({error})"

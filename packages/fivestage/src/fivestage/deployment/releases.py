@@ -28,50 +28,27 @@ def operator() -> str:
     return actor or f"{getpass.getuser()}@{socket.gethostname()}"
 
 
-def now() -> str:
-    """Return the current time in ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 class Release(BaseModel):
-    """A release: what was deployed, by whom, when and why.
-
-    Attributes:
-        number: Counted from 1 in each namespace.
-        previous: Number of the release that a rollback returns to; 0 if there is none.
-        outcome: "going" while the release is in progress.
-        image: Name and tag, or digest, as in the manifests.
-        digest: Digest of the image that the nodes run; empty until they do.
-        model: Version in the registry.
-        model_digest: SHA-256 of the version's artifact.
-        contract: SHA-256 of the contract that the version was trained on.
-        commit: Commit of the training code.
-        overlay: Name of the kustomize overlay.
-        who: The user or CI actor.
-        when: Start time in ISO 8601.
-        why: The reason given.
-        failed: The check that failed, and its reason.
-        compared: A sentence for each canary check; empty if there was no version to compare with.
-        manifests: The applied manifests; the cluster keeps them, without Secrets, unless the release failed.
-    """
+    """A release: what was deployed, by whom, when and why."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
-    number: int = 0
-    previous: int
-    outcome: Literal["going", "serving", "failed"] = "going"
-    image: str
-    digest: str = ""
-    model: str
-    model_digest: str
-    contract: str
-    commit: str
-    overlay: str
-    who: str = Field(default_factory=operator)
-    when: str = Field(default_factory=now)
-    why: str
-    failed: str = ""
-    compared: tuple[str, ...] = ()
+    number: int = 0  # counted from 1 in each namespace
+    previous: int  # number of the release that a rollback returns to; 0 if there is none
+    outcome: Literal["going", "serving", "failed"] = "going"  # "going" while it is in progress
+    image: str  # name and tag, or digest, as in the manifests
+    digest: str = ""  # of the image that the nodes run; empty until they do
+    model: str  # version in the registry
+    model_digest: str  # SHA-256 of the version's artifact
+    contract: str  # SHA-256 of the contract that the version was trained on
+    commit: str  # commit of the training code
+    overlay: str  # name of the kustomize overlay
+    who: str = ""  # the user or CI actor
+    when: str = ""  # start time in ISO 8601
+    why: str  # the reason given
+    failed: str = ""  # the check that failed, and its reason
+    compared: tuple[str, ...] = ()  # a sentence per canary check; empty without a version to compare with
+    # The applied manifests; the cluster keeps them, without Secrets, unless the release failed.
     manifests: tuple[Manifest, ...] = Field(default=(), exclude=True, repr=False)
 
     @property
@@ -112,7 +89,7 @@ def rollback_target(past: Sequence[Release]) -> Release:
 
 @contextmanager
 def recorded(cluster: Cluster, past: Sequence[Release], draft: Release) -> Iterator[Release]:
-    """Give a release the next number and record it; if the block raises or is interrupted, as failed.
+    """Begin a release: record it with the next number, and as failed if the block raises or is interrupted.
 
     No other release can begin until this one ends.
     """
@@ -122,7 +99,15 @@ def recorded(cluster: Cluster, past: Sequence[Release], draft: Release) -> Itera
             raise UserError(
                 f"Release {other.number} is in progress, started by {other.who} at {other.when}: wait for it."
             )
-    begun = draft.model_copy(update={"number": past[-1].number + 1 if past else 1})
+    begun = draft.model_copy(
+        update={
+            "number": past[-1].number + 1 if past else 1,
+            "outcome": "going",
+            "who": operator(),
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "compared": (),
+        }
+    )
     cluster.create(_configmap(cluster, begun))
     try:
         yield begun

@@ -41,9 +41,10 @@ def url(settings: Settings) -> str:
     return f"http://{settings.host}:{settings.port}"
 
 
-def headers(settings: Settings) -> dict[str, str]:
-    """Return the request headers: an API key, if the service requires one."""
-    return {"X-API-Key": settings.keys[0]} if settings.keys else {}
+def connect(settings: Settings) -> httpx.Client:
+    """Return a client of the service, with an API key if the service requires one."""
+    headers = {"X-API-Key": settings.keys[0]} if settings.keys else {}
+    return httpx.Client(base_url=url(settings), headers=headers, timeout=PATIENCE, trust_env=False)
 
 
 def require_free_port(settings: Settings) -> None:
@@ -113,7 +114,7 @@ def smoke(settings: Settings, expected: SmokeRows) -> float:
     """
     address, rows, predictions = url(settings), expected.rows, expected.predictions
     try:
-        with httpx.Client(base_url=address, headers=headers(settings), timeout=PATIENCE) as client:
+        with connect(settings) as client:
             _served_model(client, address, expected.digest)
             response = client.post("/predict", json={"rows": list(rows)}).raise_for_status()
             answers = [numbers_in(one) for one in response.json()["predictions"]]
