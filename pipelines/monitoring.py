@@ -28,7 +28,7 @@ def monitoring(
     """
     rows, event_tables, _ = ingest(data)
     features = featurise(rows, event_tables)
-    monitored = monitor_period(rows, features, folder, start, end, *log_offsets)
+    monitored = monitor_period(rows, features, folder, start, end, log_offsets, past)
     verdict = decide_retraining(monitored, past, trained)
     if Path(folder) != settings.DEMO:  # the demo notifies nobody
         notify_teams(monitored, verdict, folder)

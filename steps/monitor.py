@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from fivestage.contract.contract import Contract, day_of
 from fivestage.monitoring.backtest import Comparison, backtest
 from fivestage.monitoring.exposition import expose
 from fivestage.monitoring.notify import Alert, notify
-from fivestage.monitoring.period import MonitoredPeriod, check_period, read_served
+from fivestage.monitoring.period import MonitoredPeriod, Served, check_period, matured, read_served
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision, RetrainingHistory
 from fivestage.monitoring.workspace import add_run
 from fivestage.serving.service_settings import Settings
@@ -26,6 +27,7 @@ from steps.report import page_of
 
 logger = logging.getLogger(__name__)
 METRICS, JOB = settings.VAR / "metrics" / "monitoring.prom", f"{PROBLEM.contract.name}-monitoring"
+PAST = TypeAdapter(list[PeriodSummary])
 NOTIFIED = "told.json"  # alerts already sent; the file is next to the service's log
 
 
@@ -36,17 +38,33 @@ def monitor_period(
     folder: str,
     start: int,
     end: int,
-    log_offset: int,
-    shadow_offset: int,
+    log_offsets: tuple[int, int],
+    past: list[dict[str, Any]],
 ) -> Annotated[MonitoredPeriod, "monitored"]:
-    """Run the checks of `monitoring/checks.py` on a period of the prediction log."""
-    contract = PROBLEM.contract
-    served = read_served(
-        Settings.of_folder(folder).database_url, contract, start, end, log_offset, shadow_offset
-    )
+    """Run the checks on a period of service, and on earlier ones whose labels have arrived since."""
+    data, contract, earlier = (rows, features), PROBLEM.contract, []
+    for one in matured(PAST.validate_python(past), rows, end, contract):
+        served = _served(folder, one.start, one.end, one.log_offsets)
+        if len(served.log):
+            earlier.append(_check(*data, served, folder, end))
+    monitored = _check(*data, _served(folder, start, end, log_offsets), folder, end)
+    judged = [one for one in earlier if one.performance.conclusive]
+    return replace(monitored, matured=tuple(judged))
+
+
+def _served(folder: str, start: int, end: int, log_offsets: tuple[int, int]) -> Served:
+    database = Settings.of_folder(folder).database_url
+    return read_served(database, PROBLEM.contract, start, end, *log_offsets)
+
+
+def _check(
+    rows: pd.DataFrame, features: pd.DataFrame, served: Served, folder: str, as_of: int
+) -> MonitoredPeriod:
+    """Run the checks of `monitoring/checks.py`, and save their page."""
+    contract, start = PROBLEM.contract, served.start
     versions = served.log["model_version"].unique().tolist() if len(served.log) else []
     artifacts = {version: REGISTRY.open(version)[1] for version in versions}
-    monitored, snapshot = check_period(rows, features, served, artifacts, contract, checks)
+    monitored, snapshot = check_period(rows, features, served, artifacts, contract, checks, as_of)
     page = page_of(start)
     if snapshot is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +80,7 @@ def decide_retraining(
 ) -> Annotated[RetrainingDecision, "retraining"]:
     """Decide whether to train again or to promote a challenger; see `decide` for the policy."""
     contract = PROBLEM.contract
-    periods = [*TypeAdapter(list[PeriodSummary]).validate_python(past), monitored.summary]
+    periods = monitored.history(PAST.validate_python(past))
     verdict = decide(RetrainingHistory.of(periods, trained, monitored.end, contract))
     expose(metrics_of(monitored, verdict), METRICS, JOB)
     return verdict
@@ -84,18 +102,19 @@ def notify_teams(monitored: MonitoredPeriod, verdict: RetrainingDecision, folder
 
 def alerts_of(monitored: MonitoredPeriod, verdict: RetrainingDecision, contract: Contract) -> list[Alert]:
     """Return the alerts for the teams; an input shift without broken data appears only on the page."""
-    period = f"{contract.title} From {day_of(monitored.start)} to {day_of(monitored.end)}"
     alerts: list[Alert] = []
-    for cause in monitored.causes:
-        if cause.kind != "input shift":
-            body = f"{period}: {cause.sentence}. {page_of(monitored.start)}"
-            team = "data" if cause.kind == "data broken" else "model"
-            alerts.append(Alert(f"{cause.kind}: {cause.subject}", team, body))
-    performance = monitored.performance
-    if performance.rows and performance.label_share < contract.monitoring.min_label_share:
-        alerts.append(Alert("labels late", "data", f"{period}: {performance.sentence}."))
-    if performance.bad:
-        alerts.append(Alert("bad period", "model", f"{period}: {performance.sentence}."))
+    for one in (*monitored.matured, monitored):
+        performance = one.performance
+        period = f"{contract.title} From {day_of(one.start)} to {day_of(one.end)}"
+        for cause in one.causes:
+            broken = cause.kind == "data broken"
+            if cause.kind != "input shift" and (one is monitored or not broken):
+                body = f"{period}: {cause.sentence}. {page_of(one.start)}"
+                alerts.append(Alert(f"{cause.kind}: {cause.subject}", "data" if broken else "model", body))
+        if performance.rows and performance.label_share < one.labels_due:
+            alerts.append(Alert("labels late", "data", f"{period}: {performance.sentence}."))
+        if performance.bad:
+            alerts.append(Alert("bad period", "model", f"{period}: {performance.sentence}."))
     if verdict.retrain or verdict.promote:
         action = f"promotion of version {verdict.promote}" if verdict.promote else "retraining"
         alerts.append(Alert(f"{action} wanted", "model", f"{period}: {verdict.reason}."))
@@ -124,7 +143,7 @@ def metrics_of(monitored: MonitoredPeriod, verdict: RetrainingDecision) -> dict[
         "period_days": rules.period_days,
         "rows": performance.rows,
         **({"label_share": performance.label_share} if performance.rows else {}),
-        "min_label_share": rules.min_label_share,
+        "min_label_share": monitored.labels_due,
         "bad": performance.bad,
         "max_bias": rules.max_bias,
         "drifted": len(monitored.drifted),

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -106,6 +107,20 @@ def test_a_period_without_any_request_is_for_the_datas_owner() -> None:
     assert [one.team for one in alerts_of(silent, verdict, PROBLEM.contract)] == ["data"]
     assert metrics_of(silent, verdict)["broken"] == 1
     assert "label_share" not in metrics_of(silent, verdict)  # no label is late
+
+
+def test_a_period_that_is_judged_late_alerts_the_models_owner() -> None:
+    scored = Scored({"cost_per_1000": float("nan")}, {})
+    bad = Performance(scored, "", 10, 1.0, faults=("it is off the rate",))
+    causes = (Cause("data broken", "x", "x: gone"), Cause("concept shift", "the label", "it has changed"))
+    late = MonitoredPeriod(0, 7 * DAY, (), bad, 0, causes=causes)
+    few = Performance(scored, "40% of labels have arrived", 10, 0.4)
+    now = MonitoredPeriod(7 * DAY, 14 * DAY, (), few, 0, labels_due=0.25, matured=(late,))
+    keep = RetrainingDecision(retrain=False, reason="none")
+    alerts = alerts_of(now, keep, PROBLEM.contract)
+    assert [one.title for one in alerts] == ["concept shift: the label", "bad period"]
+    (labels_late,) = alerts_of(replace(now, labels_due=0.9, matured=()), keep, PROBLEM.contract)
+    assert (labels_late.title, labels_late.team) == ("labels late", "data")
 
 
 def test_the_rules_have_the_objectives_of_the_contract() -> None:

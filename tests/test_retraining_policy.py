@@ -141,6 +141,8 @@ def test_a_challenger_is_promoted_once_its_gain_is_proven() -> None:
     assert "version 7 in shadow saves 2,381 per 1,000 decisions over 14 days" in verdict.reason
     for periods in ([one], [one, other], [one, shadowed(7, -2000.0)], [one, one, GOOD]):
         assert not decide(periods, [NOW - 14 * DAY], NOW, RULES, BUDGET).promote
+    few_labels = replace(one, label_share=0.5)  # those that come first are a selection
+    assert not decide([one, few_labels], [NOW - 14 * DAY], NOW, RULES, BUDGET).promote
     broken = decide([one, one, shadowed(7, 2000.0, "7", "temp")], [NOW - 21 * DAY], NOW, RULES, BUDGET)
     assert not broken.promote
     assert broken.reason.startswith("blocked")

@@ -27,6 +27,7 @@ from fivestage.monitoring.evidently_drift import LabelDrift
 from fivestage.monitoring.evidently_quality import LabelledRows
 from fivestage.monitoring.period import MonitoredPeriod, Served, check_period, read_served
 from fivestage.monitoring.period_report import Checks, PeriodColumns, run_checks
+from fivestage.monitoring.retraining import PeriodSummary
 from fivestage.monitoring.skew import forecasts_in
 from fivestage.serving.log import first_decision, open_store
 from fivestage.serving.store import PredictionRecord, ShadowRecord
@@ -257,11 +258,15 @@ def with_labels(period: PeriodColumns) -> Report:
 
 
 def monitored(
-    warehouse: Warehouse, served: Served, artifacts: dict[str, Artifact], checks: Checks = counted
+    warehouse: Warehouse,
+    served: Served,
+    artifacts: dict[str, Artifact],
+    checks: Checks = counted,
+    as_of: int = 0,
 ) -> MonitoredPeriod:
     """What is known of the period."""
     found, snapshot = check_period(
-        warehouse.rows, warehouse.features, served, artifacts, warehouse.contract, checks
+        warehouse.rows, warehouse.features, served, artifacts, warehouse.contract, checks, as_of
     )
     assert (snapshot is None) == (found.performance.rows == 0)
     return found
@@ -314,6 +319,37 @@ def test_outcomes_of_which_the_quick_ones_come_first_are_no_other_rate(warehouse
     found = monitored(late, log_of(late), {"1": fresh}, with_labels)
     assert 0.3 < found.performance.label_share < 0.9
     assert not [one.sentence for one in found.causes if one.subject == "the label"]
+
+
+def slow(warehouse: Warehouse) -> Warehouse:
+    """Outcomes of one class come days later, so that those which come first are another rate."""
+    rows = warehouse.rows
+    late = rows[warehouse.contract.label.name].to_numpy() == 1
+    return replace(warehouse, rows=rows.assign(known_at=rows["decision_at"] + np.where(late, 9, 0) * DAY))
+
+
+def test_a_period_is_judged_by_all_of_its_labels_once_they_have_arrived(warehouse: Warehouse) -> None:
+    late, ends = slow(warehouse), (PERIOD[1], PERIOD[1] + 2 * DAYS * DAY)
+    first, second = (monitored(late, log_of(late), {"1": late.artifact}, as_of=end) for end in ends)
+    assert [one.performance.conclusive for one in (first, second)] == [False, True]
+    scored = second.performance.scored
+    assert scored is not None
+    assert abs(scored.scores["bias"]) < 0.1  # about .3 by those that come first
+    assert [len(periods.matured([first.summary], late.rows, end, late.contract)) for end in ends] == [0, 1]
+    years = periods.matured([first.summary], late.rows, PERIOD[1] + 365 * DAY, late.contract)
+    assert years == []
+    assert periods.matured([second.summary], late.rows, ends[1], late.contract) == []
+    now = replace(second, start=second.end, matured=(second,))
+    past = [PeriodSummary(1.0, bad=False, broken=()), first.summary]
+    assert now.history(past) == [past[0], second.summary, now.summary]
+
+
+def test_labels_are_late_only_if_they_are_later_than_usual(warehouse: Warehouse) -> None:
+    prompt = monitored(warehouse, log_of(warehouse), {"1": warehouse.artifact})
+    late = slow(warehouse)
+    usual = monitored(late, log_of(late), {"1": late.artifact})
+    assert prompt.labels_due == warehouse.contract.monitoring.min_label_share
+    assert 0.2 < usual.labels_due < usual.performance.label_share < prompt.labels_due
 
 
 @pytest.mark.parametrize("needed", [0.0, 0.9])

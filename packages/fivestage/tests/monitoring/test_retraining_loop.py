@@ -36,6 +36,8 @@ class Stand:
         self.verdicts: list[RetrainingDecision] = []
         self.offsets: list[int] = []
         self.monitored: list[tuple[int, int, tuple[int, int], int, list[int]]] = []
+        self.past: list[Sequence[PeriodSummary]] = []
+        self.matured: tuple[PeriodSummary, ...] = ()
         self.done: list[str] = []
         self.shadowing: list[str] = []
         self.promoted = False
@@ -52,9 +54,12 @@ class Stand:
         self.monitored.append((start, end, log_offset, len(past), list(trained)))
         if not self.verdicts:
             raise UserError("the pipeline failed")
+        self.past.append(past)
         last = self.offsets.pop(0) if self.offsets else 120
-        summary = PeriodSummary(0.95, bad=False, broken=())
-        found = SimpleNamespace(last_number=last, last_shadow=last // 100, summary=summary)
+        summary = PeriodSummary(0.95, bad=False, broken=(), start=start, end=end)
+        judged = tuple(SimpleNamespace(start=one.start, summary=one) for one in self.matured)
+        found = SimpleNamespace(last_number=last, last_shadow=last // 100, matured=judged, summary=summary)
+        found.history = lambda past: MonitoredPeriod.history(cast("MonitoredPeriod", found), past)
         return cast("MonitoredPeriod", found), self.verdicts.pop(0)
 
     def retrain(self, as_of: str, champion: Version) -> TrainingResult:
@@ -117,6 +122,21 @@ def test_periods_follow_one_another_and_are_remembered(loop: RetrainingLoop, sta
         (ends[1], ends[2], (120, 1), 1, [TRAINED]),
         (ends[2], ends[3], (300, 3), 2, [TRAINED]),
     ]
+
+
+def test_a_period_that_is_judged_late_replaces_what_was_known_of_it(
+    loop: RetrainingLoop, stand: Stand
+) -> None:
+    stand.offsets = [120, 300, 301]
+    monitored(loop, stand, GOOD, GOOD)
+    starts = [TRAINED, TRAINED + LENGTH]
+    stand.matured = (PeriodSummary(1.0, bad=True, broken=(), start=TRAINED, end=TRAINED + LENGTH),)
+    monitored(loop, stand, GOOD)
+    assert [(one.start, one.log_offsets) for one in stand.past[-1]] == [
+        (starts[0], (0, 0)),
+        (starts[1], (120, 1)),
+    ]
+    assert [one.bad for one in loop.state().periods] == [True, False, False]
 
 
 def test_a_period_in_which_nothing_was_due_is_passed_over(loop: RetrainingLoop, stand: Stand) -> None:

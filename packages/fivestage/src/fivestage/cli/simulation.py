@@ -100,7 +100,10 @@ class Simulation:
             return
         monitored, verdict = next(self.loop.monitor_all())
         self.monitored.append(monitored)
-        self.periods.append(period_row(monitored, verdict, self.page_of(start).relative_to(REPORTS)))
+        for one in (*monitored.matured, monitored):
+            row = period_row(one, verdict, self.page_of(one.start).relative_to(REPORTS))
+            self.periods = [*(other for other in self.periods if other.start != row.start), row]
+        self.periods.sort(key=lambda row: row.start)
         typer.echo(f"  {progress}, {_line(monitored, exchange)}")
         result = self.loop.follow_verdict()
         if result is None:

@@ -20,7 +20,7 @@ ABOUT = {
     "period_days": "The length of a period in days.",
     "rows": "Decisions in the period.",
     "label_share": "Share of the period's labels that have arrived.",
-    "min_label_share": "Share of the labels needed to judge a period.",
+    "min_label_share": "Share of the period's labels that should have arrived.",
     "bad": "Whether the period was bad according to its labels.",
     "drifted": "Columns that drifted more than chance explains.",
     "broken": "Inputs whose data are broken.",

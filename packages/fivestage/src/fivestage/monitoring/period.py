@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -28,6 +29,7 @@ from fivestage.monitoring.causes import (
 )
 from fivestage.monitoring.daily_statistics import ROWS
 from fivestage.monitoring.drift import Finding
+from fivestage.monitoring.evidently_drift import LABEL_COLUMN
 from fivestage.monitoring.performance import Performance, judge
 from fivestage.monitoring.period_report import Checks, PeriodColumns, period_frame, run_checks, with_verdict
 from fivestage.monitoring.retraining import PeriodSummary, ShadowScore, saved_by_day
@@ -52,6 +54,8 @@ class MonitoredPeriod:
     slices: dict[str, dict[str, Scored]] = field(default_factory=dict)  # by column and level
     shadow: ShadowScore | None = None
     last_shadow: int = 0  # in the log of challengers' predictions
+    labels_due: float = 0.0  # the share of labels that should have arrived by now
+    matured: "tuple[MonitoredPeriod, ...]" = ()  # earlier periods that have had too few labels until now
 
     @property
     def drifted(self) -> tuple[str, ...]:
@@ -76,7 +80,12 @@ class MonitoredPeriod:
     def summary(self) -> PeriodSummary:
         """The summary of the period for the retraining policy."""
         share, bad = self.performance.label_share, self.performance.bad
-        return PeriodSummary(share, bad, self.broken, self.shadow, bool(self.drifted))
+        return PeriodSummary(share, bad, self.broken, self.shadow, bool(self.drifted), self.start, self.end)
+
+    def history(self, past: Sequence[PeriodSummary]) -> list[PeriodSummary]:
+        """Return the summaries of past periods, with those judged only now, and of this one."""
+        judged = {one.start: one.summary for one in self.matured}
+        return [*(judged.get(one.start, one) for one in past), self.summary]
 
 
 @dataclass(frozen=True)
@@ -144,8 +153,9 @@ def check_period(
     artifacts: dict[str, Artifact],
     contract: Contract,
     checks: Checks,
+    as_of: int = 0,
 ) -> tuple[MonitoredPeriod, Snapshot | None]:
-    """Run the checks of a period as of its end, with the days before its start as reference.
+    """Run the checks of a period, with the days before its start as reference.
 
     Args:
         rows: All decisions in the data, with their labels and the times when these became known.
@@ -154,6 +164,7 @@ def check_period(
         artifacts: The versions that served, by name.
         contract: The problem's contract.
         checks: Builds the project's report for a period, see `PeriodColumns`.
+        as_of: Labels known by then count, epoch seconds; 0 is the period's end.
 
     Returns:
         The monitored period, and the report's run, or None if there is nothing to check.
@@ -162,6 +173,7 @@ def check_period(
         UserError: If the log ends before the period starts, or the data hold too few days before it.
     """
     start, end, log = served.start, served.end, served.log
+    as_of = as_of or end
     if log.empty and served.has_later:
         reason = "none was requested. Was the service down, or its client?"
         return _unjudged(served, "no prediction was requested", reason), None
@@ -179,12 +191,12 @@ def check_period(
         return _unjudged(served, "no row is known", reason), None
     before = _inside(rows, start - contract.monitoring.reference_days * DAY, start)
     _require_reference(features, rows.iloc[before], start, end, contract)
-    unknown_rows = _unknown_rows(log, places, rows.iloc[before], end, contract)
+    unknown_rows = _unknown_rows(log, places, rows.iloc[before], as_of, contract)
     asked, log, places = len(places), log[places >= 0], places[places >= 0]
     newest, forecast = artifacts[log["model_version"].iloc[-1]], forecasts_in(log)
     current, seen, usual = rows.iloc[places], features.iloc[places], features.iloc[before]
-    known = (current["known_at"] < end).to_numpy()
-    labelled = before[rows["known_at"].to_numpy()[before] < end]
+    known = (current["known_at"] < as_of).to_numpy()
+    labelled = before[rows["known_at"].to_numpy()[before] < as_of]
     performance = judge(
         labels_of(current, contract),
         known,
@@ -196,8 +208,8 @@ def check_period(
     )
     difference = differences(log, seen, artifacts)
     unseen = _unseen_forecast(usual, rows.iloc[before], newest)
-    now = period_frame(seen, current, forecast, end, contract)
-    then = period_frame(usual, rows.iloc[before], unseen, end, contract)
+    now = period_frame(seen, current, forecast, end, contract, as_of)
+    then = period_frame(usual, rows.iloc[before], unseen, end, contract, as_of)
     columns = PeriodColumns.of(features, now, newest.trained_until, performance, contract)
     snapshot = run_checks(checks(columns), now, then, contract, end)
     failed = failed_tests(snapshot)
@@ -220,8 +232,31 @@ def check_period(
         slices_of(current.iloc[here], forecast[here], newest.decide(forecast[here]), contract),
         _shadow(served.challenger, log.iloc[here], current.iloc[here], contract),
         served.last_shadow,
+        _labels_due(then, contract),
     )
     return monitored, snapshot
+
+
+def matured(
+    past: Sequence[PeriodSummary], rows: pd.DataFrame, as_of: int, contract: Contract
+) -> list[PeriodSummary]:
+    """Return the past periods that had too few labels, at most `reference_days` old, and have enough now.
+
+    A period is not judged by the labels that arrive first, because easy cases often end first.
+    """
+    rules, found = contract.monitoring, []
+    for period in past:
+        recent = period.start >= as_of - rules.reference_days * DAY
+        known = rows["known_at"].to_numpy()[_inside(rows, period.start, period.end)] < as_of
+        if recent and period.label_share < rules.min_label_share and known.size:
+            found += [period] if known.mean() >= rules.min_label_share else []
+    return found
+
+
+def _labels_due(reference: pd.DataFrame, contract: Contract) -> float:
+    """Return the share of labels that a period needs, or half of what its reference had if that is less."""
+    usual, needed = float(reference[LABEL_COLUMN].notna().mean()), contract.monitoring.min_label_share
+    return needed if usual >= needed else usual / 2
 
 
 def _inside(rows: pd.DataFrame, start: int, end: int) -> np.ndarray:

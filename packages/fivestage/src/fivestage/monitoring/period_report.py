@@ -64,17 +64,18 @@ Checks = Callable[[PeriodColumns], Report]
 
 
 def period_frame(
-    features: pd.DataFrame, rows: pd.DataFrame, forecast: Floats, end: int, contract: Contract
+    features: pd.DataFrame, rows: pd.DataFrame, forecast: Floats, end: int, contract: Contract, as_of: int = 0
 ) -> pd.DataFrame:
     """Build a frame with one row per decision: features, day, label, forecast and scores.
 
-    A label counts only if it was known at the end of the row's own period, also in the reference: often the
-    easy cases end first, so labels that arrive early are comparable only with others that arrived as early.
+    A period that ends at `end` is checked at `as_of`. A label counts only if it was known as early after the
+    end of the row's own period, also in the reference: often the easy cases end first, so labels that arrive
+    early are comparable only with others that arrived as early.
     """
     label = np.asarray(labels_of(rows, contract), dtype=np.float64)
     length = contract.monitoring.period_seconds
     own_end = end - (end - 1 - rows["decision_at"]) // length * length
-    known = (rows["known_at"] < own_end).to_numpy()
+    known = (rows["known_at"] - own_end < max(as_of - end, 0)).to_numpy()
     wide = forecast.reshape(len(rows), -1)
     names = [FORECAST_COLUMN, *(f"{FORECAST_COLUMN} {place}" for place in range(1, wide.shape[1]))]
     columns: dict[str, Any] = {

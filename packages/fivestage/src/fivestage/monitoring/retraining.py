@@ -31,6 +31,9 @@ class PeriodSummary:
     broken: tuple[str, ...]  # subjects of broken data, see fivestage.monitoring.drift
     shadow: ShadowScore | None = None
     drifted: bool = False
+    start: int = 0  # epoch seconds, as is `end`
+    end: int = 0
+    log_offsets: tuple[int, int] = (0, 0)  # from which its log is read, as in `MonitoringState`
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,9 @@ class RetrainingHistory:
     def proven_challenger(self) -> RetrainingDecision | None:
         """Promote the challenger in shadow once the interval of its gain lies above zero; None until then.
 
-        The challenger is paired with the champion by day, over all its days without broken data. As it is
-        tested after every period, the error probability is divided by the number of tests before it is too
-        old (Bonferroni: Dunn 1961, "Multiple Comparisons Among Means").
+        The challenger is paired with the champion by day, over its judged periods without broken data. As it
+        is tested after every period, the error probability is divided by the number of tests before it is
+        too old (Bonferroni: Dunn 1961, "Multiple Comparisons Among Means").
 
         Returns:
             The promotion, with the gain per 1,000 decisions and its interval as the reason, or None.
@@ -114,7 +117,7 @@ class RetrainingHistory:
         if not self.periods or self.periods[-1].shadow is None:
             return None
         version = self.periods[-1].shadow.version
-        scores = [(one.shadow, one.broken) for one in self.periods if one.shadow]
+        scores = [(one.shadow, one.broken) for one in self.judged if one.shadow]
         valid = [shadow for shadow, broken in scores if shadow.version == version and not broken]
         saved = np.array([value for shadow in valid for value in shadow.saved], dtype=np.float64)
         rows = np.array([value for shadow in valid for value in shadow.rows], dtype=np.float64)

@@ -132,7 +132,9 @@ class RetrainingLoop:
             self.folder, start, end, state.log_offsets, state.periods, state.trained
         )
         offsets = monitored.last_number, monitored.last_shadow
-        done, periods = not (verdict.retrain or verdict.promote), (*state.periods, monitored.summary)
+        done = not (verdict.retrain or verdict.promote)
+        *past, latest = monitored.history(state.periods)
+        periods = (*past, replace(latest, log_offsets=state.log_offsets))
         self._change(
             lambda now: replace(
                 now, periods=periods, until=end, log_offsets=offsets, verdict=verdict, done=done

@@ -64,10 +64,11 @@ def period_notice(
     (latest, verdict), *_ = newest = list(reversed(monitored))
     acts = verdict.retrain or bool(verdict.promote)
     serious = any(cause.kind != "input shift" for cause in latest.causes)  # seasonal input drift is normal
+    bad = any(one.performance.bad for one in (latest, *latest.matured))
     return Notice(
         "monitoring",
         f"{contract.title} Monitoring",
-        serious or latest.performance.bad or acts,
+        serious or bad or acts,
         render("period_notice.md.j2", contract, Results(), periods=newest),
         {"act": str(acts).lower(), "as_of": str(day_of(latest.end))},
     )
@@ -76,6 +77,9 @@ def period_notice(
 def period_lines(monitored: "MonitoredPeriod", verdict: RetrainingDecision, page: Path) -> Iterator[str]:
     """Describe a period for the terminal: performance, findings and advice."""
     performance = monitored.performance
+    for one in monitored.matured:
+        days = f"{day_of(one.start)} to {day_of(one.end)}"
+        yield f"From {days}, by the labels that have arrived since: {one.performance.sentence}."
     yield f"From {day_of(monitored.start)} to {day_of(monitored.end)}: {performance.sentence}."
     yield from (f"  {cause.kind}: {cause.sentence}" for cause in monitored.causes)
     action = 'make retrain ARGS="--if-asked"' if verdict.retrain or verdict.promote else "keep the model"

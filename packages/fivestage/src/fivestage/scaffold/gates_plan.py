@@ -31,9 +31,7 @@ LEAST_CERTAIN = 30  # rows of the rarest class in the holdout; with more, a perf
 STRONG = 0.9  # ... unless a quick model already reaches this score
 LEAST_OF_WINDOW = 0.8  # minimum size of an earlier window relative to the holdout, to measure seasons
 UNADAPTED = 0.5  # share of the seasonal coverage error that a model does not adapt to
-USUAL_LABELS = 0.9  # default share of a period's labels required at its end
-LEAST_LABELS = 0.05  # its minimum and step size
-FEW_LABELS = 0.5  # share of labels at a period's end below which they are not representative
+USUAL_LABELS = 0.9  # default share of a period's labels with which it is judged
 INTERVAL = 0.8  # nominal coverage of prediction intervals
 
 
@@ -99,11 +97,6 @@ def least_known(decided: pd.Series, known: pd.Series, windows: SplitPlan) -> flo
     complete = (period >= 0) & (end <= epoch(windows.test_end))
     shares = (known <= end)[complete].groupby(period[complete]).mean()
     return float(shares.min()) if len(shares) else 1.0
-
-
-def min_label_share(known: float) -> float:
-    """Return the contract's `min_label_share`, given the minimum share known at a period's end."""
-    return max(LEAST_LABELS, min(USUAL_LABELS, math.floor(known / LEAST_LABELS) * LEAST_LABELS))
 
 
 def _fold_days(day: Ints, end: int, most: int) -> int:

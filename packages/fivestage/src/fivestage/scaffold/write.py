@@ -23,7 +23,7 @@ from fivestage.reporting.number_format import every, plural
 from fivestage.scaffold.column_profiles import ColumnProfile, currency_of, listed, names_of
 from fivestage.scaffold.draft import Draft
 from fivestage.scaffold.fields import FUTURE, Fields, as_yaml, fields_of, timestamp
-from fivestage.scaffold.gates_plan import FEW_LABELS, INTERVAL, min_label_share, plan_limits
+from fivestage.scaffold.gates_plan import INTERVAL, USUAL_LABELS, plan_limits
 from fivestage.scaffold.sniffing import IMPORTS
 from fivestage.scaffold.target import Target
 
@@ -128,8 +128,7 @@ def _content(draft: Draft) -> Fields:
         "limits": plan_limits(target, windows, draft.period_rows, draft.quick.score, seasons),
         "seasons": seasons,
         "known_share": known_share,
-        "few_labels": known_share < FEW_LABELS,
-        "label_share": f"{min_label_share(known_share):.2g}",
+        "label_share": USUAL_LABELS,
         "unwatched": [
             *trending,
             *(
