@@ -15,7 +15,7 @@ from fivestage.contract.contract import Contract, day_of
 from fivestage.monitoring.backtest import Comparison, backtest
 from fivestage.monitoring.exposition import expose
 from fivestage.monitoring.notify import Alert, notify
-from fivestage.monitoring.period import MonitoredPeriod, Served, check_period, matured, read_served
+from fivestage.monitoring.period import MonitoredPeriod, check_period, periods_to_check
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision, RetrainingHistory
 from fivestage.monitoring.workspace import add_run
 from fivestage.serving.service_settings import Settings
@@ -42,36 +42,21 @@ def monitor_period(
     past: list[dict[str, Any]],
 ) -> Annotated[MonitoredPeriod, "monitored"]:
     """Run the checks on a period of service, and on earlier ones whose labels have arrived since."""
-    data, contract, earlier = (rows, features), PROBLEM.contract, []
-    for one in matured(PAST.validate_python(past), rows, end, contract):
-        served = _served(folder, one.start, one.end, one.log_offsets)
-        if len(served.log):
-            earlier.append(_check(*data, served, folder, end))
-    monitored = _check(*data, _served(folder, start, end, log_offsets), folder, end)
-    judged = [one for one in earlier if one.performance.conclusive]
-    return replace(monitored, matured=tuple(judged))
-
-
-def _served(folder: str, start: int, end: int, log_offsets: tuple[int, int]) -> Served:
-    database = Settings.of_folder(folder).database_url
-    return read_served(database, PROBLEM.contract, start, end, *log_offsets)
-
-
-def _check(
-    rows: pd.DataFrame, features: pd.DataFrame, served: Served, folder: str, as_of: int
-) -> MonitoredPeriod:
-    """Run the checks of `monitoring/checks.py`, and save their page."""
-    contract, start = PROBLEM.contract, served.start
-    versions = served.log["model_version"].unique().tolist() if len(served.log) else []
-    artifacts = {version: REGISTRY.open(version)[1] for version in versions}
-    monitored, snapshot = check_period(rows, features, served, artifacts, contract, checks, as_of)
-    page = page_of(start)
-    if snapshot is not None:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        snapshot.save_html(str(page))
-        add_run(_project_of(folder), snapshot)
-    _log(monitored, page, folder)
-    return monitored
+    contract, database, checked = PROBLEM.contract, Settings.of_folder(folder).database_url, []
+    before = PAST.validate_python(past)
+    for served in periods_to_check(database, rows, (start, end), log_offsets, before, contract):
+        versions = served.log["model_version"].unique().tolist() if len(served.log) else []
+        artifacts = {version: REGISTRY.open(version)[1] for version in versions}
+        monitored, snapshot = check_period(rows, features, served, artifacts, contract, checks)
+        page = page_of(served.start)
+        if snapshot is not None:
+            page.parent.mkdir(parents=True, exist_ok=True)
+            snapshot.save_html(str(page))
+            add_run(_project_of(folder), snapshot)
+        _log(monitored, page, folder)
+        checked.append(monitored)
+    *earlier, monitored = checked
+    return replace(monitored, matured=tuple(one for one in earlier if one.performance.conclusive))
 
 
 @step(enable_cache=False)

@@ -262,11 +262,10 @@ def monitored(
     served: Served,
     artifacts: dict[str, Artifact],
     checks: Checks = counted,
-    as_of: int = 0,
 ) -> MonitoredPeriod:
     """What is known of the period."""
     found, snapshot = check_period(
-        warehouse.rows, warehouse.features, served, artifacts, warehouse.contract, checks, as_of
+        warehouse.rows, warehouse.features, served, artifacts, warehouse.contract, checks
     )
     assert (snapshot is None) == (found.performance.rows == 0)
     return found
@@ -330,18 +329,33 @@ def slow(warehouse: Warehouse) -> Warehouse:
 
 def test_a_period_is_judged_by_all_of_its_labels_once_they_have_arrived(warehouse: Warehouse) -> None:
     late, ends = slow(warehouse), (PERIOD[1], PERIOD[1] + 2 * DAYS * DAY)
-    first, second = (monitored(late, log_of(late), {"1": late.artifact}, as_of=end) for end in ends)
+    first, second = (monitored(late, replace(log_of(late), as_of=end), {"1": late.artifact}) for end in ends)
     assert [one.performance.conclusive for one in (first, second)] == [False, True]
     scored = second.performance.scored
     assert scored is not None
     assert abs(scored.scores["bias"]) < 0.1  # about .3 by those that come first
-    assert [len(periods.matured([first.summary], late.rows, end, late.contract)) for end in ends] == [0, 1]
-    years = periods.matured([first.summary], late.rows, PERIOD[1] + 365 * DAY, late.contract)
-    assert years == []
-    assert periods.matured([second.summary], late.rows, ends[1], late.contract) == []
     now = replace(second, start=second.end, matured=(second,))
     past = [PeriodSummary(1.0, bad=False, broken=()), first.summary]
     assert now.history(past) == [past[0], second.summary, now.summary]
+
+
+@pytest.mark.parametrize(
+    ("later", "label_share", "checked"),
+    [(14, 0.4, True), (0, 0.4, False), (14, 0.95, False), (365, 0.4, False)],
+)
+def test_a_period_is_checked_again_once_its_labels_have_arrived(
+    warehouse: Warehouse, database: str, *, later: int, label_share: float, checked: bool
+) -> None:
+    late, end = slow(warehouse), PERIOD[1] + later * DAY
+    due = warehouse.due()
+    log(database, [answered("all", due, warehouse.probability[due.index], late.contract)])
+    past = [PeriodSummary(label_share, bad=False, broken=(), start=PERIOD[0], end=PERIOD[1])]
+    span = end, end + DAY
+    *earlier, now = periods.periods_to_check(database, late.rows, span, (1, 0), past, late.contract)
+    assert [(one.start, one.as_of, len(one.log)) for one in earlier] == [
+        (PERIOD[0], end + DAY, len(due))
+    ] * checked
+    assert (now.start, now.end, now.as_of) == (*span, 0)
 
 
 def test_labels_are_late_only_if_they_are_later_than_usual(warehouse: Warehouse) -> None:

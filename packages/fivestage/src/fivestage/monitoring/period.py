@@ -2,9 +2,9 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -99,28 +99,16 @@ class Served:
     challenger: str = ""  # the version whose forecasts are in the column `shadow`; empty if there are none
     last_shadow: int = 0
     has_later: bool = False  # whether the log has decisions after the period
+    as_of: int = 0  # labels known by then count, epoch seconds; 0 is the period's end
 
 
 def read_served(
     database: str, contract: Contract, start: int, end: int, log_offset: int, shadow_offset: int = 0
 ) -> Served:
-    """Read a period's predictions from the log, with those of the challenger.
+    """Read the predictions of [start, end) from the log, with those of the challenger.
 
-    Args:
-        database: The URL of the prediction log, as for `open_store`.
-        contract: The contract, which defines the columns of the logged rows.
-        start: The start of the period in epoch seconds, inclusive.
-        end: The end of the period in epoch seconds, exclusive.
-        log_offset: The log number up to which predictions have been read; 0 for none.
-        shadow_offset: The same for the challenger's predictions.
-
-    Returns:
-        The log as rows x (inputs, forecast, decision, ...) with the last prediction per identity, timestamps
-        in epoch seconds, and the numbers up to which the log has been read.
-
-    Raises:
-        UserError: If the kind of the URL is unknown, or the database cannot be opened.
-        ValueError: If a logged timestamp is out of the contract's range.
+    Of several predictions per identity the last counts. `log_offset` and `shadow_offset` are the log numbers
+    up to which predictions and challengers' predictions have been read; 0 for none.
     """
     with closing(open_store(database)) as store:
         log = pd.DataFrame(predictions(store, contract, log_offset))
@@ -146,6 +134,44 @@ def read_served(
     return Served(start, end, log, last, newest.model_version, last_shadow, bool(len(later)))
 
 
+def periods_to_check(
+    database: str,
+    rows: pd.DataFrame,
+    span: tuple[int, int],
+    log_offsets: tuple[int, int],
+    past: Sequence[PeriodSummary],
+    contract: Contract,
+) -> Iterator[Served]:
+    """Yield the past periods that had too few labels and have enough now, then the period of a span.
+
+    A period is not judged by the labels that arrive first, because easy cases often end first. It is checked
+    again while it is at most `reference_days` old.
+
+    Args:
+        database: The URL of the prediction log, as for `open_store`.
+        rows: All decisions in the data, with the times when their labels became known.
+        span: The start and the end of the period in epoch seconds.
+        log_offsets: The numbers up to which predictions and challengers' predictions have been read.
+        past: The summaries of all earlier periods.
+        contract: The problem's contract.
+
+    Returns:
+        The logged predictions of each period, the latest last.
+
+    Raises:
+        UserError: If the kind of the URL is unknown, or the database cannot be opened.
+    """
+    (start, end), rules = span, contract.monitoring
+    for one in past:
+        recent = one.start >= end - rules.reference_days * DAY
+        known = rows["known_at"].to_numpy()[_inside(rows, one.start, one.end)] < end
+        if recent and one.label_share < rules.min_label_share <= known.sum() / max(known.size, 1):
+            served = read_served(database, contract, one.start, one.end, *one.log_offsets)
+            if len(served.log):
+                yield replace(served, as_of=end)
+    yield read_served(database, contract, start, end, *log_offsets)
+
+
 def check_period(
     rows: pd.DataFrame,
     features: pd.DataFrame,
@@ -153,7 +179,6 @@ def check_period(
     artifacts: dict[str, Artifact],
     contract: Contract,
     checks: Checks,
-    as_of: int = 0,
 ) -> tuple[MonitoredPeriod, Snapshot | None]:
     """Run the checks of a period, with the days before its start as reference.
 
@@ -164,7 +189,6 @@ def check_period(
         artifacts: The versions that served, by name.
         contract: The problem's contract.
         checks: Builds the project's report for a period, see `PeriodColumns`.
-        as_of: Labels known by then count, epoch seconds; 0 is the period's end.
 
     Returns:
         The monitored period, and the report's run, or None if there is nothing to check.
@@ -173,7 +197,7 @@ def check_period(
         UserError: If the log ends before the period starts, or the data hold too few days before it.
     """
     start, end, log = served.start, served.end, served.log
-    as_of = as_of or end
+    as_of = served.as_of or end
     if log.empty and served.has_later:
         reason = "none was requested. Was the service down, or its client?"
         return _unjudged(served, "no prediction was requested", reason), None
@@ -235,22 +259,6 @@ def check_period(
         _labels_due(then, contract),
     )
     return monitored, snapshot
-
-
-def matured(
-    past: Sequence[PeriodSummary], rows: pd.DataFrame, as_of: int, contract: Contract
-) -> list[PeriodSummary]:
-    """Return the past periods that had too few labels, at most `reference_days` old, and have enough now.
-
-    A period is not judged by the labels that arrive first, because easy cases often end first.
-    """
-    rules, found = contract.monitoring, []
-    for period in past:
-        recent = period.start >= as_of - rules.reference_days * DAY
-        known = rows["known_at"].to_numpy()[_inside(rows, period.start, period.end)] < as_of
-        if recent and period.label_share < rules.min_label_share and known.size:
-            found += [period] if known.mean() >= rules.min_label_share else []
-    return found
 
 
 def _labels_due(reference: pd.DataFrame, contract: Contract) -> float:
