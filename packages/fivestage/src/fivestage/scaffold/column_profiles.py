@@ -122,6 +122,11 @@ class ColumnProfile:
         """Whether the name is the header, apart from case."""
         return self.header.strip().lower() == self.name
 
+    @property
+    def expression(self) -> str:
+        """The expression that parses the column in `problem/dataset.py`."""
+        return self.code(f'table["{self.name}"]')
+
     def code(self, values: str, *, fold: bool = False) -> str:
         """Return the expression that parses the column, given the expression of its raw values.
 
@@ -332,11 +337,16 @@ def _with_range(profile: ColumnProfile, values: pd.Series, parsed: pd.Series) ->
     return replace(
         profile,
         missing=1 - len(known) / len(values),
-        unreadable=int(parsed.isna().sum() - values.isna().sum()),
+        unreadable=int((parsed.isna() & _is_given(values)).sum()),
         low=float(known.min()),
         high=float(known.max()),
         example=float(known.iloc[len(known) // 2]),
     )
+
+
+def _is_given(values: pd.Series) -> pd.Series:
+    """Return which fields are neither missing nor blank."""
+    return text(values).notna() if pd.api.types.is_string_dtype(values) else values.notna()
 
 
 def _zoneless(values: pd.Series, written: str) -> bool:

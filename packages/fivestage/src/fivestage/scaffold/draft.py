@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -44,7 +45,6 @@ from fivestage.scaffold.leaks import (
     QuickModel,
     numbers_of,
     quick_model,
-    refuse_copies,
     suspects,
 )
 from fivestage.scaffold.sniffing import Reader, find_reader
@@ -143,6 +143,13 @@ class Draft:
         return {self.label, *(column.name for column in self.profiles.values())}
 
     @property
+    def read(self) -> list[ColumnProfile]:
+        """The columns that `problem/dataset.py` reads."""
+        identifiers = [self.identifier] if self.identifier else []
+        times = [] if self.windows.simulated else [self.time]
+        return [*identifiers, *self.keys, *self.features, *times]
+
+    @property
     def known(self) -> ColumnProfile | None:
         """The time at which the target became known; None without that column, or if times are simulated."""
         given = self.options.known and not self.windows.simulated
@@ -173,12 +180,12 @@ class Draft:
         days = max(1.0, (self.time.high - self.time.low) / DAY)
         return max(1, round(len(self.table) * self.windows.period_days / days))
 
-    @property
+    @cached_property
     def seasons(self) -> Seasons:
         """Variation of the target between windows as long as the holdout."""
         return seasonal_variation(self.target, self.table, self.decided, self.windows)
 
-    @property
+    @cached_property
     def known_share(self) -> float:
         """The minimum share of a period's outcomes that are known at its end."""
         if self.known is None or self.decided is None:
@@ -186,7 +193,7 @@ class Draft:
         known = self.known.parse(self.table[self.known.header])
         return least_known(self.decided, known.fillna(self.decided + HOUR), self.windows)
 
-    @property
+    @cached_property
     def trending(self) -> tuple[str, ...]:
         """Features that rise or fall with time, such as a year or a serial number."""
         if self.decided is None:
@@ -231,7 +238,6 @@ def draft(options: InitOptions) -> Draft:
     features = [column for column in profiles.values() if not column.left_out and column.header not in taken]
     if not features and not options.keys and windows.simulated:  # and neither history nor calendar
         raise UserError("No column is left to learn from: each is empty, constant or an identifier.")
-    refuse_copies(table, target, features)
     evidence = suspects(table, target, features, decided)
     features, leaking = _without_leaks(features, evidence, options)
     keys = tuple(profiles[header] for header in options.keys)

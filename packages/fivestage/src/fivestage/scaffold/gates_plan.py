@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -143,9 +142,6 @@ class Seasons:
     held: float = 0.0  # mean coverage error of one window's interval on the next window
 
 
-NO_SEASONS = Seasons()
-
-
 def seasonal_variation(
     target: Target, table: pd.DataFrame, decided: pd.Series | None, windows: SplitPlan
 ) -> Seasons:
@@ -154,23 +150,19 @@ def seasonal_variation(
     If times are simulated in the order of `decided`, it is measured over the simulated days.
     """
     if decided is None:
-        return NO_SEASONS
+        return Seasons()
     if windows.simulated:
         left = 1 - decided.rank(method="first", pct=True)
         decided = epoch(windows.test_end) - left * windows.simulated * DAY
     label = target.label(table)
     values = label[:, None] == np.arange(len(target.classes)) if target.classes else label[:, None]
     back = (epoch(windows.test_start) - 1 - decided.to_numpy(np.int64)) // (windows.holdout_days * DAY)
-    sizes = np.bincount(back[back >= 0])
-    enough = np.flatnonzero(sizes >= max(1, windows.holdout_rows * LEAST_OF_WINDOW))
-    means = np.array([values[back == one].mean(axis=0) for one in enough])
-    numbers = () if target.classes else pairwise(enough.tolist())
-    errors = [
-        _coverage_error(label[back == window], label[back == following])
-        for following, window in numbers
-        if window - following == 1
-    ]
-    spread = float(np.ptp(means, axis=0).max()) if len(means) else 0.0
+    least = max(1, windows.holdout_rows * LEAST_OF_WINDOW)
+    earlier = np.flatnonzero(np.bincount(back[back >= 0]) >= least).tolist()
+    means = [values[back == one].mean(axis=0) for one in earlier]
+    spread = float(np.ptp(means, axis=0).max()) if means else 0.0
+    followed = [] if target.classes else [one for one in earlier if one - 1 in earlier]
+    errors = [_coverage_error(label[back == one], label[back == one - 1]) for one in followed]
     return Seasons(spread, float(np.mean(errors or [0.0])))
 
 
@@ -192,7 +184,7 @@ def suspicious_limit(target: Target, rows: int, score: float) -> float | None:
 
 
 def plan_limits(
-    target: Target, windows: SplitPlan, period_rows: int, score: float, seasons: Seasons = NO_SEASONS
+    target: Target, windows: SplitPlan, period_rows: int, score: float, seasons: Seasons
 ) -> Limits:
     """Derive limits from the sampling error of the label for these row counts and from its seasons."""
     rate = min(target.shares, default=0.5)

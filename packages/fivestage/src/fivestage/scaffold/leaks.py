@@ -21,16 +21,13 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from fivestage.common.clock import minute_of_day, weekday
 from fivestage.common.columns import Floats, fill_empty_columns
-from fivestage.common.errors import UserError
-from fivestage.data.cleaning import text
-from fivestage.scaffold.column_profiles import ColumnProfile, listed
+from fivestage.scaffold.column_profiles import ColumnProfile
 from fivestage.scaffold.target import Target
 
 SAMPLE = 20_000
 LEAK = 0.99  # ROC-AUC, or R2 for regression, from which on a single column is a suspected leak
 NOTABLE = 0.9  # score of a quick model from which on its most important columns are named
-LEAST_ALIKE = 30  # minimum rows with a value
-EQUAL = 1 - 1e-9  # correlation from which on numbers are equal
+LEAST_ALIKE = 30  # minimum rows with a value, as fewer follow a line by chance
 ABSENCE = 0.9  # the same as LEAK, for whether a column has a value
 LATER = 0.5  # share of rows from which on a timestamp after the decision is a leak
 HALVES = 2
@@ -56,36 +53,12 @@ def numbers_of(table: pd.DataFrame, columns: Sequence[ColumnProfile]) -> Floats:
 
 
 def some_of(table: pd.DataFrame, target: Target) -> pd.DataFrame:
-    """Sample rows at random, with rare classes over-represented."""
-    if len(table) <= SAMPLE or not target.classes:
-        return table.sample(min(SAMPLE, len(table)), random_state=SEED)
-    label = pd.Series(target.label(table), table.index)
-    shares = label.map(label.value_counts(normalize=True))
-    weights = shares.clip(lower=1 / (5 * len(target.classes))) / shares
-    # Weighted sampling by exponential keys, because pandas refuses such large weights.
-    keys = np.random.default_rng(SEED).exponential(size=len(table)) / weights.to_numpy()
-    return table.iloc[np.argsort(keys)[:SAMPLE]]
-
-
-def refuse_copies(table: pd.DataFrame, target: Target, columns: Sequence[ColumnProfile]) -> None:
-    """Raise a UserError if a column is the target under another name."""
-    for column in columns:
-        if _is_copy(table, target, column):
-            raise UserError(
-                f"The column {column.header!r} equals the target {target.header!r} row by row: it is the "
-                "same under another name, and unknown when the decision is made. Leave it out: "
-                f"LEAVE_OUT={listed([column.header])!r}"
-            )
-
-
-def _is_copy(table: pd.DataFrame, target: Target, column: ColumnProfile) -> bool:
-    if (1 - column.missing) * len(table) < LEAST_ALIKE:
-        return False  # so few rows can match by chance
-    label = pd.Series(target.label(table), table.index)
-    if target.classes:
-        pairs = pd.DataFrame({"value": text(table[column.header]), "label": label}).dropna().drop_duplicates()
-        return len(pairs) == pairs["value"].nunique() == pairs["label"].nunique() == len(target.classes)
-    return column.numeric and abs(column.parse(table[column.header]).corr(label)) > EQUAL
+    """Sample rows at random, as many of each class as there are, so that rare classes are kept."""
+    shuffled = table.sample(frac=1, random_state=SEED)
+    if not target.classes:
+        return shuffled.head(SAMPLE)
+    place_in_class = shuffled.groupby(target.label(shuffled)).cumcount()
+    return shuffled[place_in_class.rank(method="first") <= SAMPLE]
 
 
 def suspects(
