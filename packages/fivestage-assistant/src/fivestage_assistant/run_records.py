@@ -235,7 +235,7 @@ def _serving(serving: ServingSection) -> Iterator[str]:
         f"{serving.requests:,} requests (calls) were sent to the service in total, and {serving.failed:,} of "
         "them failed.",
         f"{serving.at_switch:,} requests (calls) were sent while a new version took over (the switch).",
-        f"Version {serving.version} serves when the run is over; `{serving.how_to_open}` starts it again.",
+        f"Version {serving.version} serves when the run is over; `make serve` starts it again.",
     )
 
 

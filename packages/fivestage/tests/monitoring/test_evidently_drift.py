@@ -93,7 +93,10 @@ def test_page_and_alarm_come_from_the_same_tests(fault: str | None) -> None:
     assert subjects(causes, "data broken") | subjects(causes, "input shift") == of_inputs
     assert {one.column for one in furthest_findings(snapshot) if one.exceedance >= 1} == of_inputs
     failing = {one.description for one in snapshot.tests_results if one.status.value in ("FAIL", "WARNING")}
-    assert {one.sentence for one in causes} <= failing
+    for cause in causes:
+        sentence, _, times = cause.sentence.rpartition(", ")
+        assert any(one.startswith(f"{sentence}: Actual value ") for one in failing)
+        assert times in {f"{one.exceedance:.1f} times its limit" for one in found if one.drifted}
     page = json.dumps(snapshot.get_html_str(as_iframe=False))
     for finding in (one for one in found if one.drifted):
         assert json.dumps(f"{finding.column}: {finding.sentence}")[1:-1].split("'")[0] in page
@@ -113,9 +116,8 @@ def test_a_test_says_the_value_its_limit_and_since_when() -> None:
     )
     (cause,) = failed_tests(checked(current))
     assert (cause.kind, cause.subject) == ("data broken", "temperature")
-    assert cause.sentence.startswith(
-        "temperature: missing share 57.1%, was 0.0%; since 1970-03-01: Actual value"
-    )
+    expected = r"temperature: missing share 57\.1%, was 0\.0%; since 1970-03-01, \d+\.\d times its limit"
+    assert re.fullmatch(expected, cause.sentence)
     assert cause.series is not None
     effects = {"temperature": Effect(shift=0.02, changed=0.04, loss_per_1000=123.4)}
     (told,) = with_effects((cause,), effects, "USD")

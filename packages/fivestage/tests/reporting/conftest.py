@@ -27,7 +27,6 @@ from fivestage.reporting.results import (
     PoliciesSection,
     PolicyRow,
     ProblemSection,
-    ReportLink,
     Results,
     Retraining,
     RunSection,
@@ -250,7 +249,6 @@ def _serving() -> ServingSection:
         rows=84_000,
         p50_ms=3.1,
         p99_ms=11.4,
-        how_to_open="make serve",
     )
 
 
@@ -351,11 +349,4 @@ def _monitoring() -> MonitoringSection:
 
 
 def _run() -> RunSection:
-    return RunSection(
-        seconds={"problem": 0.1, "data": 33.0, "model": 61.2, "serving": 9.8, "monitoring": 88.0},
-        links=(
-            ReportLink("Model card", path="model-card.md"),
-            ReportLink("MLflow: runs, metrics, registry", command="make ui"),
-            ReportLink("ZenML: pipelines, steps, lineage", command="zenml login --local"),
-        ),
-    )
+    return RunSection({"problem": 0.1, "data": 33.0, "model": 61.2, "serving": 9.8, "monitoring": 88.0})

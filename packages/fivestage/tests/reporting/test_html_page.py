@@ -141,7 +141,7 @@ def test_links_stay_in_the_project_or_open_the_service(html: str, results: Resul
             assert link[1:] in read.ids
         elif "://" in link:
             assert link == f"{results.serving.url}/docs"
-    assert "model-card.md" in read.links
+    assert "model_card.md" in read.links
     assert "drift/2013-10-01.html" in read.links
 
 
@@ -253,6 +253,32 @@ def test_heat_maps_show_how_far_each_column_and_slice_is_from_its_limit(html: st
     bias = html[html.index("Bias by slice and period") : html.index("<h3>Retrainings")]
     assert bias.count('<td class="name">origin') == 3
     assert "% of the limit" in bias
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_a_long_heat_map_says_what_it_leaves_out(contract: Contract, results: Results) -> None:
+    assert results.monitoring is not None
+    first = results.monitoring.periods[0]
+    many = tuple(replace(first.drift[0], column=f"column_{at}", score=at / 100) for at in range(30))
+    one = replace(results.monitoring, periods=(replace(first, drift=many),))
+    html = page(contract, replace(results, monitoring=one))
+    assert (
+        "the highest scores come first. Crossed: above the limit. Shown: the first 24 of 30.</small>" in html
+    )
+    assert 'class="name">column_29' in html
+    assert 'class="name">column_5<' not in html
+
+
+def test_numbers_say_what_they_are(html: str) -> None:
+    text = " ".join(Read(html).text.split())
+    for explained in (
+        "95% interval",
+        "Achievable savings: the cost of the best constant decision, less that of knowing every outcome.",
+        "Increase of the log-loss on the test window",
+        "Grey: fewer than 50 rows",
+        "Labels: share of the outcomes that had arrived at the end of the period.",
+    ):
+        assert explained in text
 
 
 def test_a_cause_comes_with_its_days(html: str) -> None:

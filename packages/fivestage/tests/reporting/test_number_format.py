@@ -32,7 +32,8 @@ def test_metrics_have_their_own_form(name: str, value: float, shown: str) -> Non
 def test_an_interval_is_shown_where_there_is_one() -> None:
     assert fmt.estimate("roc_auc", Estimate(0.755, 0.73, 0.773)) == "0.755 (0.730 to 0.773)"
     assert fmt.estimate("roc_auc", Estimate(0.755)) == "0.755"
-    assert fmt.estimate("rows", Estimate(10, 10, 10)) == "10"
+    assert fmt.estimate("rows", Estimate(10, 8, 12)) == "10"
+    assert fmt.estimate("cost_per_1000", Estimate(0, 0, 0)) == "0"
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ def test_every_stage_has_its_numbers_time_and_place(contract: Contract, results:
         assert all(place in text for place in stage.places)
     for shown in ("ROC-AUC 0.755 (0.730 to 0.773)", "1 min 28 s", "leakage probes passed", "none"):
         assert shown in flat
-    assert "Model card: reports/model-card.md" in text
-    assert "MLflow: runs, metrics, registry: make ui" in text
+    assert "Model card: reports/model_card.md" in text
+    assert "MLflow: runs, versions, artifacts: make ui" in text
+    assert "The service: make serve" in text
 
 
 def test_it_fits_the_terminal(contract: Contract, results: Results) -> None:

@@ -138,7 +138,6 @@ class Simulation:
             rows=sum(one.rows for one in self.sent),
             p50_ms=float(p50),
             p99_ms=float(p99),
-            how_to_open="make serve",
         )
 
 

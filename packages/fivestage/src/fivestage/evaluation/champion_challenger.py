@@ -115,7 +115,8 @@ def _against_baselines(share: float, baselines: Mapping[BaselineName, float], co
     required = {name: baselines[name] + margin for name, margin in contract.baselines.items()}
     limit = max(required.values())
     comparison = ", ".join(
-        f"{name} {baselines[name]:.1%} (at least {required[name]:.1%} required)" for name in required
+        f"{name.replace('_', ' ')} {baselines[name]:.1%} (at least {required[name]:.1%} required)"
+        for name in required
     )
     sentence = (
         UNDEFINED if math.isnan(share) else f"saves {share:.1%} of the achievable savings; {comparison}"

@@ -149,14 +149,16 @@ def _metric(test: MetricTestResult, snapshot: Snapshot) -> Metric:
 
 def _cause(test: MetricTestResult, metric: Metric) -> Cause:
     of_data: Kind = "input shift" if test.status == TestStatus.WARNING else "data broken"
-    if isinstance(metric, ScoreLimit):  # drop Evidently's suffix, as the sentence already has the limit
-        return Cause("performance", metric.score, test.description.partition(EVIDENTLY_SAYS)[0])
+    sentence = test.description.partition(EVIDENTLY_SAYS)[0]  # what follows is in units of the statistic
+    if isinstance(metric, ScoreLimit):  # the sentence already has the limit
+        return Cause("performance", metric.score, sentence)
     if isinstance(metric, DriftStatistic):
         series = metric.finding.series
+        sentence = f"{sentence}, {metric.finding.exceedance:.1f} times its limit"
         if metric.check != LABELS:
-            return Cause(of_data, metric.column, test.description, series)
+            return Cause(of_data, metric.column, sentence, series)
         of_rate = metric.column.endswith((LABEL, CONFIDENT_ROWS))
         kind: Kind = "label-rate shift" if of_rate else "concept shift"
-        return Cause(kind, LABEL_SUBJECT, test.description, series)
+        return Cause(kind, LABEL_SUBJECT, sentence, series)
     of_model = type(metric).__module__.endswith(QUALITY)
     return Cause("performance" if of_model else of_data, getattr(metric, "column", ROWS), test.description)

@@ -6,7 +6,6 @@ from fivestage.contract.contract import Contract
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting.results import PeriodRow
 
-MOST_ROWS = 24
 Cell = tuple[float, bool]  # share of the limit, and whether it is exceeded
 Row = tuple[str, list[Cell | None]]  # name, and a cell for each period
 
@@ -35,4 +34,4 @@ def bias(periods: Sequence[PeriodRow], contract: Contract) -> list[Row]:
 
 
 def _rows(names: Sequence[str], cells: Sequence[Mapping[str, Cell]]) -> list[Row]:
-    return [(name, [period.get(name) for period in cells]) for name in names[:MOST_ROWS]]
+    return [(name, [period.get(name) for period in cells]) for name in names]

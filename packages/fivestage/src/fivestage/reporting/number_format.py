@@ -58,8 +58,8 @@ def estimate(name: str, number: Estimate) -> str:
 
 
 def interval(name: str, number: Estimate, form: str = "{} to {}") -> str:
-    """Format an interval; empty if there is none."""
-    if not math.isfinite(number.low) or number.low == number.high:
+    """Format an interval; empty if there is none, as for the number of rows."""
+    if name == "rows" or not math.isfinite(number.low) or number.low == number.high:
         return ""
     return form.format(metric(name, number.low), metric(name, number.high))
 

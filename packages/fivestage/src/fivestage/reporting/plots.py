@@ -81,22 +81,23 @@ def label_rate(data: DataSection, retrainings: Sequence[Retraining], contract: C
         )
     axes.set_xlim(min(middles) - timedelta(days=7), max(middles) + timedelta(days=7))
     _, unit = task_display.label_axis(contract)
-    if unit:
-        axes.set(ylabel=unit)
-    else:
+    axes.set_ylabel(unit or "share of rows")
+    if not unit:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
 
 @chart
-def ablation(rows: Sequence[AblationRow], shown: Sequence[str]) -> Figure:
+def ablation(rows: Sequence[AblationRow], shown: Sequence[str], contract: Contract) -> Figure:
     """Metrics of the model as feature sets are added, with intervals."""
     figure = Figure(figsize=(WIDE, 0.9 + 0.36 * len(rows)))
     panels = figure.subplots(1, len(shown), sharey=True)
     for axes, name in zip(panels, shown, strict=True):
         _dots(axes, name, [row.metrics[name] for row in rows], [BLUE] * len(rows), labels=True)
-        axes.set_title(fmt.metric_title(name) + (" (lower is better)" if name in LOW_IS_GOOD else ""))
+        axes.set_title(
+            task_display.metric_title(name, contract) + (" (lower is better)" if name in LOW_IS_GOOD else "")
+        )
     _names(panels[0], [row.features for row in rows])
     return figure
 
@@ -126,7 +127,12 @@ def calibration(points: Sequence[CalibrationPoint], contract: Contract) -> Figur
     if len(names) > 1:
         axes.legend(loc="upper left")
     outcome = f"mean outcome ({unit})" if unit else "observed rate"
-    axes.set(xlim=ends, ylim=ends, xlabel="mean prediction", ylabel=outcome)
+    axes.set(
+        xlim=ends,
+        ylim=ends,
+        xlabel=f"mean prediction ({unit})" if unit else "mean prediction",
+        ylabel=outcome,
+    )
     if not unit:
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -169,7 +175,7 @@ def slices(model: ModelSection, shown: tuple[str, str], contract: Contract) -> F
         if name in model.test:
             axes.axvline(model.test[name].value, color=QUIET, linestyle="--", linewidth=1)
         _dots(axes, name, [row.metrics[name] for row in rows], colours)
-        axes.set_title(_title(name, contract))
+        axes.set_title(task_display.metric_title(name, contract))
     _names(panels[0], [f"{fmt.spaced(row.column)} {row.value} ({row.rows:,})" for row in rows])
     return figure
 
@@ -193,7 +199,7 @@ def performance(monitored: MonitoringSection, shown: tuple[str, str, str], contr
                 if period.version == version and name in period.metrics
             ]
             _upright(axes, mine, SERIES[index % 3], MARKERS[index % len(MARKERS)], f"version {version}")
-        axes.set_title(_title(name, contract))
+        axes.set_title(task_display.metric_title(name, contract))
     limit = contract.monitoring.max_bias
     panels[1].axhspan(-limit, limit, color=GREEN, alpha=0.10, linewidth=0)
     middles = [_middle(period.start, period.end) for period in monitored.periods]
@@ -226,7 +232,9 @@ def estimates(periods: Sequence[PeriodRow], contract: Contract) -> Figure:
         expected = [value for _, value, _ in both]
         axes.plot([at for at, _, _ in both], expected, "_", color=RED, markersize=9, markeredgewidth=1.8)
         axes.yaxis.set_major_formatter(FuncFormatter(partial(_tick, name)))
-        axes.set_title(f"{_title(name, contract)}\n{inside} of {len(both)} estimates in the interval")
+        axes.set_title(
+            f"{task_display.metric_title(name, contract)}\n{inside} of {len(both)} estimates in the interval"
+        )
         _few_days(axes)
     return figure
 
@@ -307,11 +315,6 @@ def _names(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), list(names))
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
-
-
-def _title(name: str, contract: Contract) -> str:
-    unit = f", {contract.costs.currency}" if name == "cost_per_1000" else ""
-    return fmt.metric_title(name) + unit
 
 
 def _middle(start: date, end: date) -> date:

@@ -35,7 +35,6 @@ from fivestage.reporting.results import (
     PoliciesSection,
     PolicyRow,
     ProblemSection,
-    ReportLink,
     Results,
     RunSection,
     WeeklyLabel,
@@ -151,7 +150,7 @@ class Report:
         if results.model is None or results.model.digest != version.digest:
             results = replace(results, model=self._trained(version, artifact))
         return {
-            "model_card.md": card_text(contract, results),
+            sentences.CARD: card_text(contract, results),
             "decisions.md": decisions_text(contract, results),
         }
 
@@ -225,21 +224,14 @@ class Report:
         Returns:
             The summary by stage, for the terminal.
         """
-        before, card = load(self.results), self.page.with_name("model_card.md")
+        before = load(self.results)
         if seconds is None:
             seconds, cached = (before.run.seconds, before.run.cached) if before.run else ({}, False)
-        links = (
-            *([ReportLink("Model card", path=card.name)] if before.model else []),
-            ReportLink("MLflow: runs, versions, artifacts", command="make ui"),
-            ReportLink("ZenML: pipelines, steps, lineage", command='make ui ARGS="--which zenml"'),
-            ReportLink("Evidently: the checks of each period", command='make ui ARGS="--which evidently"'),
-            *([ReportLink("The service", command="make serve")] if before.serving else []),
-        )
-        run = RunSection(seconds, links, cached)
+        run = RunSection(seconds, cached)
         save(run, self.results)
         contract, results = self.problem.contract, replace(before, run=run)
         if results.model:
-            write_text(card, card_text(contract, results))
+            write_text(self.page.with_name(sentences.CARD), card_text(contract, results))
         write_text(self.page, page_text(contract, results))
         return summary(contract, results, self.page)
 

@@ -143,7 +143,6 @@ class ServingSection(Section):
     rows: int  # predictions
     p50_ms: float  # median latency of one-row requests, sent one after another
     p99_ms: float  # their 99th percentile
-    how_to_open: str  # the command that starts the service
 
 
 @dataclass(frozen=True)
@@ -258,20 +257,10 @@ class PoliciesSection(Section):
 
 
 @dataclass(frozen=True)
-class ReportLink:
-    """A link in the report: a path relative to the page, or a command."""
-
-    title: str
-    path: str = ""
-    command: str = ""
-
-
-@dataclass(frozen=True)
 class RunSection(Section):
     """The run as a whole."""
 
     seconds: dict[str, float]  # by stage, in order
-    links: tuple[ReportLink, ...] = ()  # what to open next
     cached: bool = False  # whether the data came from ZenML's cache, so that the durations mean little
 
 

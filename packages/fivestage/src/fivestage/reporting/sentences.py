@@ -19,6 +19,13 @@ from fivestage.reporting.results import (
 )
 
 NOT_RUN = "Not run yet."
+CARD = "model_card.md"  # next to the page
+PROGRAMS = (  # whose pages show a run, with the commands that open them
+    ("MLflow: runs, versions, artifacts", "make ui"),
+    ("ZenML: pipelines, steps, lineage", 'make ui ARGS="--which zenml"'),
+    ("Evidently: the checks of each period", 'make ui ARGS="--which evidently"'),
+)
+SERVE = "make serve"
 WINDOWS = {  # by kind of window
     "train": "training",
     "fold": "validation fold",

@@ -50,6 +50,14 @@ def shown_of(contract: Contract) -> ShownMetrics:
     return REGRESSION if isinstance(contract, RegressionContract) else CLASSIFICATION
 
 
+def metric_title(name: str, contract: Contract) -> str:
+    """Return a metric's display name, with its unit if it has one."""
+    unit = contract.costs.currency if name == "cost_per_1000" else ""
+    if isinstance(contract, RegressionContract) and name in ("mae", "rmse", "bias", "width", "mean"):
+        unit = contract.label.unit
+    return f"{fmt.metric_title(name)}, {unit}" if unit else fmt.metric_title(name)
+
+
 def predicts(contract: Contract) -> str:
     """Say what the model predicts, as the end of a sentence that starts "The model predicts"."""
     label = contract.label

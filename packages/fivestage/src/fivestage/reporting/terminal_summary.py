@@ -23,9 +23,10 @@ def summary(contract: Contract, results: Results, page: Path) -> str:
             line for sentence in _sentences(stage.name, contract, results) for line in wrap(sentence, _TEXT)
         ]
         rows.append(_row([f"{number} {stage.title}", *duration], text, list(stage.places)))
-    links = results.run.links if results.run else ()
-    links_text = [f"{link.title}: {page.parent / link.path if link.path else link.command}" for link in links]
-    rows.append("\n".join([f"Page: {page}", *links_text]))
+    card = [f"Model card: {page.with_name(sentences.CARD)}"] if results.model else []
+    programs = [f"{title}: {command}" for title, command in sentences.PROGRAMS]
+    service = [f"The service: {sentences.SERVE}"] if results.serving else []
+    rows.append("\n".join([f"Page: {page}", *card, *programs, *service]))
     return f"\n{'-' * WIDTH}\n".join(rows) + "\n"
 
 
