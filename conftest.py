@@ -100,9 +100,9 @@ def small_artifact(problem_slice: ProblemSlice) -> Artifact:
     sample = training_sample(data.rows, data.features, data.windows, contract)
     candidates = PROBLEM.candidates(len(data.windows.train), tuple(sample.categories))
     selection = Selection(next(iter(candidates)), {}, CALIBRATIONS[contract.task](), ())
-    fitted = fit_chosen(sample, data.windows, selection, contract, candidates)
+    fitted = fit_chosen(sample, selection, candidates)
     lineage = Lineage("data", contract.digest, "lock", "code")
-    return fitted.artifact(data.rows, data.windows, data.events, PROBLEM, lineage)
+    return fitted.artifact(data.rows, data.events, PROBLEM, lineage)
 
 
 @pytest.fixture(autouse=True)

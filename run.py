@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option, echo
 
-from fivestage.cli.application import Stopwatch
+from fivestage.cli.demo_run import DemoRun
 from fivestage.cli.library_commands import project_application
 from fivestage.common import settings
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import epoch_of
 from problem import PROBLEM
 
 if TYPE_CHECKING:
@@ -33,34 +32,30 @@ app = project_application(PROBLEM, "The commands of this project.")
 @app.command()
 def demo() -> None:
     """Run all five stages: problem, data, model, serving, and monitoring over the months after training."""
-    from fivestage.cli.finished import FinishedDemo
-    from fivestage.cli.simulation import clear_demo
-
-    finished = FinishedDemo.of(PROBLEM)
-    if finished.is_current(settings.REPORTS / "index.html"):
+    stages = DemoRun(PROBLEM)
+    if stages.is_current():
         return
     from pipelines import runs
 
-    watch, as_of = Stopwatch(), PROBLEM.contract.split.test_start.isoformat()
-    with watch.stage("problem", report().question):
-        clear_demo()
-    with watch.stage("data", "raw tables, quarantine, features as of each decision, leakage probes"):
-        watch.cached = runs.ingest(as_of)
-    with watch.stage("model", f"baselines, candidates, gates as of {as_of}, and the months after it"):
+    as_of = PROBLEM.contract.split.test_start.isoformat()
+    with stages.stage("problem", report().question):
+        stages.clear()
+    with stages.stage("data", "raw tables, quarantine, features as of each decision, leakage probes"):
+        stages.cached = runs.ingest(as_of)
+    with stages.stage("model", f"baselines, candidates, gates as of {as_of}, and the months after it"):
         trained = train_from_scratch(as_of)
         echo(trained.text)
         runs.evaluate(trained.version)
-    serve_and_simulate(trained, watch)
-    finished.remember()
+    serve_and_simulate(trained, stages)
+    stages.remember()
 
 
 @app.command()
 def simulate() -> None:
     """Train, then simulate the following months against a running service."""
-    from fivestage.cli.simulation import clear_demo
-
-    clear_demo()
-    serve_and_simulate(train_from_scratch(PROBLEM.contract.split.test_start.isoformat()), Stopwatch())
+    stages = DemoRun(PROBLEM)
+    stages.clear()
+    serve_and_simulate(train_from_scratch(PROBLEM.contract.split.test_start.isoformat()), stages)
 
 
 @app.command()
@@ -178,23 +173,19 @@ def monitor(
     ] = "",
 ) -> None:
     """Check drift and performance of all finished periods, and decide whether to train again."""
-    from fivestage.monitoring.retraining_loop import NO_REQUESTS
-    from pipelines import runs
     from steps.monitor import export_no_requests
-    from steps.report import page_of
 
     loop = retraining_loop(SERVING)
     if as_of:
-        start = epoch_of(as_of)
-        results = [runs.monitor(SERVING, start, start + PROBLEM.contract.monitoring.period_seconds)]
+        results = [loop.check(as_of)]
     elif reason := loop.reason_to_wait():
-        if reason == NO_REQUESTS:  # a missing champion is not exported, so that Prometheus raises its alert
+        if reason == loop.no_requests:  # if the champion is missing, Prometheus has to raise its alert
             export_no_requests()
         echo(reason)
         return
     else:
         results = list(loop.monitor_all())
-    echo(report().save_periods(results, page_of) if results else "No further period is over yet.")
+    echo(report().save_periods(results) if results else "No further period is over yet.")
 
 
 @app.command(alone=True)
@@ -241,17 +232,15 @@ def train_from_scratch(as_of: str) -> "TrainingRun":
     return trained
 
 
-def serve_and_simulate(trained: "TrainingRun", watch: Stopwatch) -> None:
+def serve_and_simulate(trained: "TrainingRun", stages: DemoRun) -> None:
     """Serve a version from the demo's folder, simulate the following months, and write the report."""
-    from fivestage.cli.simulation import simulate_months
     from pipelines import runs
-    from steps.report import page_of
 
     try:
         data, loop = trained.rows_and_events(), retraining_loop(str(settings.DEMO))
-        simulate_months(trained, data, loop, lambda one: runs.deploy(one, str(settings.DEMO)), page_of, watch)
+        stages.simulate(trained, data, loop, lambda one: runs.deploy(one, loop.folder))
     finally:  # also if the version failed its gates
-        write_report(watch)
+        write_report(stages)
 
 
 def version_or_champion(version: str = "") -> "Version":
@@ -269,9 +258,9 @@ def print_release(release: "Release") -> None:
     echo(f"{current}; before it was {release.previous}.")
 
 
-def write_report(watch: Stopwatch | None = None) -> None:
-    """Write report and model card, and print the stages; without a watch, with the last run's times."""
-    seconds, cached = (watch.seconds, watch.cached) if watch else (None, False)
+def write_report(stages: DemoRun | None = None) -> None:
+    """Write report and model card, and print the stages; without a run, with the last run's times."""
+    seconds, cached = (stages.seconds, stages.cached) if stages else (None, False)
     echo("\n" + report().write(seconds, cached=cached))
 
 

@@ -14,7 +14,7 @@ from evidently import Report
 from evidently.metrics import MAE, Accuracy, LogLoss, RocAuc, RowCount
 from evidently.tests import gt
 
-from fivestage.monitoring.evidently_drift import SCORE, CalibratedDrift, LabelDrift
+from fivestage.monitoring.evidently_drift import CalibratedDrift, LabelDrift
 from fivestage.monitoring.evidently_quality import LabelledRows, ScoreLimit
 from fivestage.monitoring.period_report import PeriodColumns
 
@@ -31,7 +31,7 @@ def checks(period: PeriodColumns) -> Report:
             RowCount(tests=[gt(0)]),
             CalibratedDrift(columns=period.inputs, false_alarm=inputs),
             CalibratedDrift(
-                columns=period.scores, false_alarm=score, reference_from=period.first_unseen_day, name=SCORE
+                columns=period.scores, false_alarm=score, reference_from=period.first_unseen_day, name="score"
             ),
             LabelDrift(
                 columns=period.inputs,

@@ -10,7 +10,6 @@ from zenml.models import PipelineRunResponse
 
 from fivestage.common.database import require_no_secret
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import day_of, epoch_of
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import local_process as local
 from fivestage.deployment.batch_scoring import BatchResult
@@ -67,7 +66,7 @@ def train(as_of: str = "", *, from_scratch: bool = False) -> TrainingRun:
     """
     champion = None if from_scratch else REGISTRY.champion()
     first = PROBLEM.contract.split.test_start
-    default = max(first, day_of(champion.as_of)) if champion else first
+    default = max(first, champion.day) if champion else first
     return _train(as_of or default.isoformat(), champion, from_scratch=from_scratch)
 
 
@@ -79,9 +78,9 @@ def retrain(as_of: str, champion: Version) -> TrainingRun:
 def _train(
     as_of: str, champion: Version | None, settings_of: str = "", *, from_scratch: bool = False
 ) -> TrainingRun:
-    if champion and champion.as_of > epoch_of(as_of):
+    if champion and champion.is_after(as_of):
         raise UserError(
-            f"The champion is of {day_of(champion.as_of)}, later than {as_of}: it was trained on the rows "
+            f"The champion is of {champion.day}, later than {as_of}: it was trained on the rows "
             "it would be evaluated on. Name a later day with --as-of, or `make clean` to start from scratch."
         )
     run = training(
@@ -110,8 +109,7 @@ def _training_run(run: PipelineRunResponse | None, version_step: str) -> Trainin
 
 def evaluate(version: Version) -> None:
     """Evaluate a version on all data after its training day, for the report and MLflow."""
-    as_of = str(day_of(version.as_of))
-    evaluation(PROBLEM.digest(), REGISTRY.key(), version.version, as_of)
+    evaluation(PROBLEM.digest(), REGISTRY.key(), version.version, str(version.day))
 
 
 def deploy(version: Version, folder: str, target: str = "local") -> Deployment:

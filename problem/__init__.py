@@ -4,7 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fivestage.contract.contract import Contract, load_contract
+from fivestage.contract.contract import Contract
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.features.problem import Problem
 
@@ -22,7 +22,7 @@ class ProjectProblem:
     @cached_property
     def contract(self) -> Contract:
         """The typed `problem.yaml`."""
-        return load_contract(Path(__file__).with_name("problem.yaml"))
+        return Contract.load(Path(__file__).with_name("problem.yaml"))
 
     @property
     def features(self) -> FeatureDefinitions:

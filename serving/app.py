@@ -8,7 +8,6 @@ from starlette.responses import Response
 
 from fivestage.features.problem import Problem
 from fivestage.serving.bodies import JsonBytes
-from fivestage.serving.openapi import refusals
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.service_app import PredictionApp
 from fivestage.serving.service_settings import Settings
@@ -37,7 +36,7 @@ def create_app(problem: Problem, settings: Settings) -> FastAPI:
         """Describe the model being served, and what it was trained on."""
         return service.describe()
 
-    @app.post("/reload", responses=refusals(409))
+    @app.post("/reload", responses=app.refusals(409))
     async def reload() -> dict[str, Any]:
         """Check for a new model version now, and load it."""
         await service.reload()

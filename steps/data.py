@@ -6,10 +6,8 @@ import pandas as pd
 from zenml import step
 
 from fivestage.common import settings
-from fivestage.contract.contract import epoch_of
 from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.data.partitioned import Stored
-from fivestage.data.splits import windows_at
 from fivestage.orchestration import caching
 from fivestage.training.leakage_probes import LeakageProbes
 from problem import PROBLEM
@@ -63,7 +61,7 @@ def draw(
     Annotated[pd.DataFrame, "features"],
 ]:
     """Sample as many rows decided before `until` as memory holds, and return them with their features."""
-    rows, event_tables, features = stored.draw(PROBLEM, epoch_of(as_of), epoch_of(until))
+    rows, event_tables, features = stored.draw(PROBLEM, as_of, until)
     return rows, event_tables, features
 
 
@@ -87,5 +85,4 @@ def probe(
     rows: pd.DataFrame, features: pd.DataFrame, probed: LeakageProbes, as_of: str
 ) -> Annotated[LeakageProbes, "probes"]:
     """Run the remaining leakage probes, which fail if the features contain anything from the future."""
-    windows = windows_at(rows, PROBLEM.contract.split, epoch_of(as_of))
-    return probed.with_data(PROBLEM.contract, rows, features, windows)
+    return probed.with_data(PROBLEM.contract, rows, features, as_of)

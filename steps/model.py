@@ -6,10 +6,7 @@ from typing import Annotated
 import pandas as pd
 from zenml import step
 
-from fivestage.artifact.artifact import FormatError
-from fivestage.contract.contract import epoch_of
 from fivestage.data.event_tables import EventTables
-from fivestage.data.splits import windows_at
 from fivestage.evaluation.champion_challenger import Evidence, row_milliseconds, run_gates
 from fivestage.evaluation.evaluate import answers_of
 from fivestage.evaluation.gates import GateVerdict
@@ -18,7 +15,7 @@ from fivestage.orchestration.lineage import lineage_of
 from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.training.leakage_probes import LeakageProbes
 from fivestage.training.packaging import fit_chosen
-from fivestage.training.sample import training_sample
+from fivestage.training.sample import TrainingSample
 from fivestage.training.selection import select
 from fivestage.training.task_trainer import baseline_savings
 from fivestage.training.version_evaluation import VersionEvaluation
@@ -43,15 +40,14 @@ def train_model(
     candidates are compared.
     """
     started, contract = time.time(), PROBLEM.contract
-    windows = windows_at(rows, contract.split, epoch_of(as_of))
-    sample = training_sample(rows, features, windows, contract)
-    candidates = PROBLEM.candidates(len(windows.train), tuple(sample.categories))
+    sample = TrainingSample.as_of(rows, features, contract, as_of)
+    candidates = PROBLEM.candidates(len(sample.windows.train), tuple(sample.categories))
     kept = REGISTRY.find(settings_of).selection() if settings_of else None
     lineage = lineage_of(data, contract)
-    selection = select(sample, windows, contract, candidates, kept, lineage.code)
-    fitted = fit_chosen(sample, windows, selection, contract, candidates)
-    artifact = fitted.artifact(rows, windows, event_tables, PROBLEM, lineage)
+    selection = select(sample, candidates, kept, lineage.code)
+    artifact = fit_chosen(sample, selection, candidates).artifact(rows, event_tables, PROBLEM, lineage)
     unchanged = settings_of if selection is kept else ""
+    windows = sample.windows
     return REGISTRY.register_training(artifact, selection, candidates, rows, windows, started, unchanged)
 
 
@@ -67,28 +63,21 @@ def evaluate_challenger(
 ) -> Annotated[GateVerdict, "verdict"]:
     """Compare the artifacts of challenger and champion on the holdout window, and run the gates."""
     contract = PROBLEM.contract
-    windows = windows_at(rows, contract.split, epoch_of(as_of))
-    window, window_features = rows.iloc[windows.holdout], features.iloc[windows.holdout]
+    sample = TrainingSample.as_of(rows, features, contract, as_of)
+    window, window_features = rows.iloc[sample.windows.holdout], features.iloc[sample.windows.holdout]
 
     _, challenger = REGISTRY.open(version.version)
     answers = answers_of(challenger, window_features)
-    champion_answers = None
-    no_champion = "there is no champion yet"
+    not_compared = "" if champion else "there is no champion yet"
     if from_scratch:
-        no_champion = "this run starts from scratch, whatever the champion is"
+        not_compared = "this run starts from scratch, whatever the champion is"
     elif champion == version.version:
-        no_champion = "this version is the champion itself"
-    elif champion:
-        try:
-            champion_answers = answers_of(REGISTRY.open(champion)[1], window_features)
-        except FormatError as error:
-            no_champion = f"the champion, version {champion}, cannot predict: {error}"
-    sample = training_sample(rows, features, windows, contract)
+        not_compared = "this version is the champion itself"
+    champion_answers = not_compared or REGISTRY.champion_answers(champion, window_features)
     evidence = Evidence(
-        baselines=baseline_savings(sample, windows, contract),
+        baselines=baseline_savings(sample),
         probes=probes.found,
         row_ms=row_milliseconds(challenger, PROBLEM.features, window),
-        no_champion=no_champion,
     )
     return run_gates(window, answers, champion_answers, evidence, contract)
 
@@ -134,5 +123,4 @@ def evaluate_on_test(
 ) -> Annotated[VersionEvaluation, "findings"]:
     """Score a version on the test window, and measure what each feature set contributes, for the report."""
     registered, artifact = REGISTRY.open(version, PROBLEM.features)
-    windows, selection = windows_at(rows, PROBLEM.contract.split, artifact.as_of), registered.selection()
-    return VersionEvaluation.of(PROBLEM, artifact, selection, rows, event_tables, features, windows)
+    return VersionEvaluation.of(PROBLEM, artifact, registered.selection(), rows, event_tables, features)

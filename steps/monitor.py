@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from zenml import step
 
 from fivestage.common import settings
-from fivestage.contract.contract import Contract, day_of
+from fivestage.contract.contract import Contract
 from fivestage.monitoring.backtest import Comparison, backtest
 from fivestage.monitoring.exposition import expose
 from fivestage.monitoring.notify import Alert, notify
@@ -23,7 +23,6 @@ from monitoring.checks import checks
 from monitoring.policy import decide
 from problem import PROBLEM
 from steps.model import REGISTRY
-from steps.report import page_of
 
 logger = logging.getLogger(__name__)
 METRICS, JOB = settings.VAR / "metrics" / "monitoring.prom", f"{PROBLEM.contract.name}-monitoring"
@@ -48,12 +47,11 @@ def monitor_period(
         versions = served.log["model_version"].unique().tolist() if len(served.log) else []
         artifacts = {version: REGISTRY.open(version)[1] for version in versions}
         monitored, snapshot = check_period(rows, features, served, artifacts, contract, checks)
-        page = page_of(served.start)
         if snapshot is not None:
-            page.parent.mkdir(parents=True, exist_ok=True)
-            snapshot.save_html(str(page))
+            monitored.page.parent.mkdir(parents=True, exist_ok=True)
+            snapshot.save_html(str(monitored.page))
             add_run(_project_of(folder), snapshot)
-        _log(monitored, page, folder)
+        _log(monitored, folder)
         checked.append(monitored)
     *earlier, monitored = checked
     return replace(monitored, matured=tuple(one for one in earlier if one.performance.conclusive))
@@ -90,11 +88,11 @@ def alerts_of(monitored: MonitoredPeriod, verdict: RetrainingDecision, contract:
     alerts: list[Alert] = []
     for one in (*monitored.matured, monitored):
         performance = one.performance
-        period = f"{contract.title} From {day_of(one.start)} to {day_of(one.end)}"
+        period = f"{contract.title} From {one.days}"
         for cause in one.causes:
             broken = cause.kind == "data broken"
             if cause.kind != "input shift" and (one is monitored or not broken):
-                body = f"{period}: {cause.sentence}. {page_of(one.start)}"
+                body = f"{period}: {cause.sentence}. {one.page}"
                 alerts.append(Alert(f"{cause.kind}: {cause.subject}", "data" if broken else "model", body))
         if performance.rows and performance.label_share < one.labels_due:
             alerts.append(Alert("labels late", "data", f"{period}: {performance.sentence}."))
@@ -144,7 +142,7 @@ def _project_of(folder: str) -> str:
     return f"{PROBLEM.contract.name}{', demo' if Path(folder) == settings.DEMO else ''}"
 
 
-def _log(monitored: MonitoredPeriod, page: Path, folder: str) -> None:
+def _log(monitored: MonitoredPeriod, folder: str) -> None:
     performance = monitored.performance
     estimated = {f"estimated_{name}": value for name, value in performance.expected.scores.items()}
     observed = performance.scored.scores if performance.scored else {}
@@ -156,5 +154,5 @@ def _log(monitored: MonitoredPeriod, page: Path, folder: str) -> None:
         monitored.end,
         versions=monitored.versions,
         metrics={**estimated, **observed, **counts},
-        files=[("causes.txt", causes), *([page] if performance.rows else [])],
+        files=[("causes.txt", causes), *([monitored.page] if performance.rows else [])],
     )

@@ -1,15 +1,11 @@
 """ZenML steps that save results for the report: change here what appears on the page and in MLflow."""
 
-from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 from zenml import step
 
-from fivestage.common import settings
-from fivestage.contract.contract import day_of, epoch_of
 from fivestage.data.event_tables import EventTables, IngestReport
-from fivestage.data.splits import windows_at
 from fivestage.reporting.report import Report
 from fivestage.training.leakage_probes import LeakageProbes
 from fivestage.training.version_evaluation import VersionEvaluation
@@ -22,8 +18,7 @@ def report_data(
     rows: pd.DataFrame, event_tables: EventTables, ingested: IngestReport, probes: LeakageProbes, as_of: str
 ) -> None:
     """Save stages 1 and 2: contract, row counts, quarantine, windows and leakage probes."""
-    windows = windows_at(rows, PROBLEM.contract.split, epoch_of(as_of))
-    Report(PROBLEM).save_data(rows, event_tables, ingested, windows, probes.found)
+    Report(PROBLEM).save_data(rows, event_tables, ingested, as_of, probes.found)
 
 
 @step(enable_cache=False)
@@ -39,8 +34,3 @@ def report_model(version: str, findings: VersionEvaluation) -> Annotated[str, "m
 def documents(version: str) -> dict[str, str]:
     """Return a version's model card and the decisions behind it, by file name."""
     return Report(PROBLEM).documents(*REGISTRY.open(version))
-
-
-def page_of(start: int) -> Path:
-    """Return the path of Evidently's page for the period that starts at `start`."""
-    return settings.REPORTS / "drift" / f"{day_of(start)}.html"

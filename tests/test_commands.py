@@ -20,7 +20,7 @@ from fivestage.contract.contract import TimestampColumn
 from fivestage.deployment.service_client import json_rows
 from fivestage.evaluation.gates import Gate
 from fivestage.monitoring.exposition import exposed
-from fivestage.monitoring.retraining_loop import NO_REQUESTS, TrainingResult
+from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.reporting import report as reports
 from fivestage.reporting.notices import Notice, read_notice
@@ -50,7 +50,8 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def loop_of(monkeypatch: pytest.MonkeyPatch, **methods: Any) -> None:
     """Replace the retraining loop by a stand-in with these methods."""
-    monkeypatch.setattr(run, "retraining_loop", lambda _folder: SimpleNamespace(**methods))
+    loop = SimpleNamespace(no_requests=RetrainingLoop.no_requests, **methods)
+    monkeypatch.setattr(run, "retraining_loop", lambda _folder: loop)
 
 
 def test_the_periods_of_one_run_are_in_one_notice(
@@ -73,7 +74,7 @@ def test_the_periods_of_one_run_are_in_one_notice(
     ("reason", "printed", "exposed_rows"),
     [
         ("", "No further period is over yet.", None),
-        (NO_REQUESTS, NO_REQUESTS, 0.0),
+        (RetrainingLoop.no_requests, RetrainingLoop.no_requests, 0.0),
         (
             "There is no champion.",
             "There is no champion.",

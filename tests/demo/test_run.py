@@ -15,8 +15,7 @@ import pytest
 from evidently.legacy.tests.base_test import TestStatus
 
 import run as commands
-from fivestage.cli import simulation
-from fivestage.cli.application import Stopwatch
+from fivestage.cli import demo_run
 from fivestage.common.errors import UserError
 from fivestage.evaluation.gates import Gate
 from fivestage.monitoring.workspace import open_workspace
@@ -168,7 +167,7 @@ def test_a_model_that_is_not_promoted_leaves_a_page_without_the_service_of_befor
     report = Report(PROBLEM, tmp_path / "results", tmp_path / "reports" / "index.html")
     monkeypatch.setattr(commands, "report", lambda: report)
     monkeypatch.setattr(commands, "retraining_loop", lambda _: None)
-    monkeypatch.setattr(simulation, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(demo_run, "RESULTS", tmp_path / "results")
     save(MonitoringSection((), (), ()), tmp_path / "results")
     gates = (
         Gate("unbiased", passed=unbiased, value=1, limit=0, sentence="off"),
@@ -176,7 +175,7 @@ def test_a_model_that_is_not_promoted_leaves_a_page_without_the_service_of_befor
     )
     trained: Any = SimpleNamespace(promoted=False, gates=gates, rows_and_events=lambda: None)
     with pytest.raises(UserError, match=message):
-        commands.serve_and_simulate(trained, Stopwatch())
+        commands.serve_and_simulate(trained, demo_run.DemoRun(PROBLEM))
     assert load(tmp_path / "results").monitoring is None
     assert "Not run yet." in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
 

@@ -80,22 +80,21 @@ def features(folder: Path, problem: Problem) -> int:
 def training(folder: Path, problem: Problem) -> int:
     """Sample rows, evaluate candidates on the folds, train and save the model; return the number of rows."""
     from fivestage.artifact.artifact import Lineage, save_artifact
-    from fivestage.data.splits import windows_at
+    from fivestage.contract.contract import day_of
     from fivestage.training.packaging import fit_chosen
-    from fivestage.training.sample import training_sample
+    from fivestage.training.sample import TrainingSample
     from fivestage.training.selection import select
 
     stored, contract = stored_in(folder), problem.contract
-    as_of = (max(stored.by_day) - DAYS_AFTER) * DAY
+    as_of = str(day_of((max(stored.by_day) - DAYS_AFTER) * DAY))
     rows, event_tables, seen = stored.draw(problem, as_of, as_of)
-    windows = windows_at(rows, contract.split, as_of)
-    sample = training_sample(rows, seen, windows, contract)
+    sample = TrainingSample.as_of(rows, seen, contract, as_of)
     del seen
-    candidates = problem.candidates(len(windows.train), tuple(sample.categories))
-    selection = select(sample, windows, contract, candidates)
-    fitted = fit_chosen(sample, windows, selection, contract, candidates)
+    candidates = problem.candidates(len(sample.windows.train), tuple(sample.categories))
+    selection = select(sample, candidates)
+    fitted = fit_chosen(sample, selection, candidates)
     lineage = Lineage("bench", contract.digest, "bench", "bench")
-    save_artifact(fitted.artifact(rows, windows, event_tables, problem, lineage), folder / "model")
+    save_artifact(fitted.artifact(rows, event_tables, problem, lineage), folder / "model")
     return len(rows)
 
 

@@ -5,20 +5,35 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "packages" / "fivestage" / "src"
-MOST = 91  # names that a project's code imports; 80 are the aim
+MOST = 87  # names that a project's code uses; 80 are the aim
 PROJECT = ("problem", "steps", "pipelines", "serving", "monitoring", "tools/template/problems")
 
 
 def imported() -> set[tuple[str, str]]:
-    """Return the library's modules and names that a project's code imports."""
-    files = [ROOT / "run.py", *(path for folder in PROJECT for path in (ROOT / folder).rglob("*.py"))]
-    return {
-        (node.module, alias.name)
-        for path in files
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("fivestage")
-        for alias in node.names
-    }
+    """Return the library's modules and names that a project's code uses.
+
+    The attributes of an imported module count as names, not the module.
+    """
+    found = set()
+    for path in [ROOT / "run.py", *(path for folder in PROJECT for path in (ROOT / folder).rglob("*.py"))]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        modules = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fivestage"):
+                for alias in node.names:
+                    module = f"{node.module}.{alias.name}"
+                    if (LIBRARY / f"{module.replace('.', '/')}.py").exists():
+                        modules[alias.asname or alias.name] = module
+                    else:
+                        found.add((str(node.module), alias.name))
+        found |= {
+            (modules[node.value.id], node.attr)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in modules
+        }
+    return found
 
 
 def functions() -> dict[str, ast.FunctionDef]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from fivestage.common.settings import RESULTS, ROOT
-from fivestage.contract.contract import Contract, load_contract
+from fivestage.contract.contract import Contract
 from fivestage.evaluation.gates import Gate
 from fivestage.reporting.results import Results, load
 
@@ -20,7 +20,7 @@ from fivestage_assistant.search_index import build_index
 @pytest.fixture(scope="module")
 def contract_and_results(run_results: object) -> tuple[Contract, Results]:
     del run_results
-    return load_contract(ROOT / "problem" / "problem.yaml"), load(RESULTS)
+    return Contract.load(ROOT / "problem" / "problem.yaml"), load(RESULTS)
 
 
 def page(contract: Contract, results: Results, name: str) -> str:
@@ -64,7 +64,7 @@ def test_the_contract_is_said_in_sentences(contract_and_results: tuple[Contract,
     said = {sentence for _, some in contract_sections(contract_and_results[0]) for sentence in some}
     assert "The contract promises a latency of at most 25 ms for 99% of the requests (p99)." in said
     assert "A false alarm (false positive: “rebook” although it is not disrupted) costs 150 USD." in said
-    regression = load_contract(ROOT / "tools" / "template" / "problems" / "regression" / "problem.yaml")
+    regression = Contract.load(ROOT / "tools" / "template" / "problems" / "regression" / "problem.yaml")
     prices = {sentence for _, some in contract_sections(regression) for sentence in some}
     assert "Planning too high costs 0.65 USD per unit (units)." in prices
     assert "At most 12 retrainings (trainings) a year are paid for." in said
@@ -72,12 +72,12 @@ def test_the_contract_is_said_in_sentences(contract_and_results: tuple[Contract,
 
 def test_ten_questions_name_a_version_and_a_day_of_the_run(run_results: object) -> None:
     del run_results
-    asked = examples(load_contract(ROOT / "problem" / "problem.yaml"), load(RESULTS))
+    asked = examples(Contract.load(ROOT / "problem" / "problem.yaml"), load(RESULTS))
     monitored = load(RESULTS).monitoring
     assert monitored
     assert len(asked) == 10
     assert asked[0] == f"Why was version {monitored.retrainings[0].version} trained?"
-    assert "3 December" in examples(load_contract(ROOT / "problem" / "problem.yaml"), Results())[1]
+    assert "3 December" in examples(Contract.load(ROOT / "problem" / "problem.yaml"), Results())[1]
 
 
 def test_a_question_about_a_version_that_this_run_has_not_is_left_out(

@@ -399,7 +399,7 @@ def synthetic_fitted(task: str) -> Fitted:
     one = prepared(task)
     candidates = one.problem.candidates(len(one.windows.train), ())
     selection = Selection(next(iter(candidates)), {}, CALIBRATIONS[task](), ())
-    return fit_chosen(one.sample, one.windows, selection, one.contract, candidates)
+    return fit_chosen(one.sample, selection, candidates)
 
 
 @cache
@@ -413,4 +413,4 @@ def packaged(one: Prepared, fitted: Fitted) -> Artifact:
     from fivestage.artifact.artifact import Lineage
 
     lineage = Lineage("data", one.contract.digest, "lock", "code")
-    return fitted.artifact(one.rows, one.windows, one.event_tables, one.problem, lineage)
+    return fitted.artifact(one.rows, one.event_tables, one.problem, lineage)

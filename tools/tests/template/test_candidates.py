@@ -31,6 +31,6 @@ def test_there_are_three_to_five_the_cheap_ones_first_and_larger_ones_for_larger
 def test_each_of_them_can_be_chosen_and_served(task: str) -> None:
     one = prepared(task)
     found = candidates(task, len(one.windows.train))
-    selection = select(one.sample, one.windows, one.contract, found)
+    selection = select(one.sample, found)
     tried = [row.name for row in selection.leaderboard if row.kind == "candidate"]
     assert tried == list(found)

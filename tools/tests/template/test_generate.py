@@ -13,7 +13,7 @@ from copier.errors import CopierError
 
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
-from fivestage.contract.contract import TASKS, load_contract
+from fivestage.contract.contract import TASKS, Contract
 from fivestage.scaffold.demo import FILES, TEMPLATE_ONLY, remove_demo
 from tests.repositories import commit
 from tests.test_architecture import FLIGHT_WORDS
@@ -162,7 +162,7 @@ def test_with_a_table_of_ones_own_nothing_is_left_of_the_demo(
     for page in (project / "docs").rglob("*.md"):
         expected_page = (expected / page.relative_to(project)).read_text(encoding="utf-8")
         assert without_sizes(page.read_text(encoding="utf-8")) == without_sizes(expected_page), page.name
-    contract = load_contract(project / "problem" / "problem.yaml")
+    contract = Contract.load(project / "problem" / "problem.yaml")
     assert contract.task == task
     assert yaml.safe_load((project / ANSWERS).read_text())["task"] == task
     for verb in ("check", "format --check"):

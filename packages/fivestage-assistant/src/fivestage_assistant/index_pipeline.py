@@ -12,7 +12,7 @@ import mlflow
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_text
 from fivestage.common.settings import RESULTS, ROOT, VAR
-from fivestage.contract.contract import load_contract
+from fivestage.contract.contract import Contract
 from fivestage.deployment.releases import HISTORY
 from fivestage.evaluation.gates import Gate
 from fivestage.reporting.results import load
@@ -128,7 +128,7 @@ def contract_of(content: dict[str, Any]) -> AssistantContract:
 
 def documents_now(contract: AssistantContract) -> list[Document]:
     """Read the corpus."""
-    problem = load_contract(ROOT / "problem" / "problem.yaml")
+    problem = Contract.load(ROOT / "problem" / "problem.yaml")
     return collect(contract.corpus, ROOT, problem, load(RESULTS), HISTORY)
 
 

@@ -236,7 +236,7 @@ def evaluate_challenger(
         challenger.forecast(source.tokens(np.array([place]), challenger.vocabulary))
     row_ms = (time.perf_counter() - start) / min(TIMED_ROWS, len(windows.holdout)) * 1000
     evidence = Evidence(
-        baseline_savings(training_sample(rows, features, windows, contract), windows, contract),
+        baseline_savings(training_sample(rows, features, windows, contract)),
         (
             future_is_unseen(
                 lambda some, log: token_frame(problem, some, log, events.reference, challenger),
@@ -259,7 +259,7 @@ def evaluate_challenger(
         return scored(test_rows, decide(model.forecast(tokens), contract))
 
     answers = decide(challenger.forecast(source.tokens(windows.holdout, challenger.vocabulary)), contract)
-    opponent = champion(features.iloc[windows.holdout]) if champion else None
+    opponent = champion(features.iloc[windows.holdout]) if champion else "there is no champion yet"
     verdict = run_gates(rows.iloc[windows.holdout], answers, opponent, evidence, contract)
     test_rows = evenly(windows.after, config.rows)
     tokens = source.tokens(test_rows, challenger.vocabulary)

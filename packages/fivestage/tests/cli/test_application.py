@@ -1,7 +1,6 @@
 """A command's errors end as one sentence and an exit code, and its options are those of the function."""
 
 import os
-import re
 import runpy
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from unittest.mock import Mock
 import pytest
 import typer
 
-from fivestage.cli.application import INTERRUPTED, MIGRATION, Application, Stopwatch
+from fivestage.cli.application import INTERRUPTED, MIGRATION, Application
 from fivestage.cli.library_commands import project_application
 from fivestage.common.errors import UserError
 from fivestage.common.files import one_at_a_time
@@ -206,13 +205,3 @@ def test_a_command_that_runs_alone_refuses_a_second_run(
     captured = capsys.readouterr()
     assert captured.out == "trained\n"
     assert "running `make retrain`: wait for it" in captured.err
-
-
-def test_a_stage_says_how_many_are_left_and_how_long_it_took(capsys: pytest.CaptureFixture[str]) -> None:
-    watch = Stopwatch()
-    with watch.stage("data", "raw tables"):
-        pass
-    before, after = capsys.readouterr().out.splitlines()
-    assert before == "data (2 of 5): raw tables"
-    assert re.fullmatch(r"  data took \d+\.\d s", after)  # a busy machine takes its time for nothing, too
-    assert watch.seconds.keys() == {"data"}

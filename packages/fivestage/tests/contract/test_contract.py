@@ -19,7 +19,6 @@ from fivestage.contract.contract import (
     day,
     epoch,
     iso,
-    load_contract,
     parse_contract,
 )
 from tests.contract.contracts import yaml_of
@@ -209,7 +208,7 @@ def test_a_file_that_is_no_contract(change: Callable[[str], str], why: str, tmp_
     path = tmp_path / "problem.yaml"
     path.write_text(change(TEXT), encoding="utf-8")
     with pytest.raises(UserError, match=why) as refused:
-        load_contract(path)
+        Contract.load(path)
     assert str(refused.value).startswith(str(path))
     assert "\n" not in str(refused.value)
 
@@ -218,15 +217,15 @@ def test_a_file_of_another_encoding(tmp_path: Path) -> None:
     path = tmp_path / "problem.yaml"
     path.write_bytes(TEXT.replace("title: How", "title: Wäll", 1).encode("latin-1"))
     with pytest.raises(UserError, match=r"problem\.yaml is not UTF-8: save it as UTF-8"):
-        load_contract(path)
+        Contract.load(path)
 
 
 def test_a_contract_is_read_before_anything_heavy_is_imported(tmp_path: Path) -> None:
     """So that an illegal one fails at once."""
     (tmp_path / "problem.yaml").write_text(TEXT, encoding="utf-8")
     asked = (
-        "import sys; from pathlib import Path; from fivestage.contract.contract import load_contract;"
-        "load_contract(Path('problem.yaml'));"
+        "import sys; from pathlib import Path; from fivestage.contract.contract import Contract;"
+        "Contract.load(Path('problem.yaml'));"
         "print(*({'numpy', 'pandas', 'sklearn', 'treelite', 'mlflow', 'zenml'} & set(sys.modules)))"
     )
     found = subprocess.run(
@@ -237,7 +236,7 @@ def test_a_contract_is_read_before_anything_heavy_is_imported(tmp_path: Path) ->
 
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"problem\.yaml cannot be read: No such file"):
-        load_contract(tmp_path / "problem.yaml")
+        Contract.load(tmp_path / "problem.yaml")
 
 
 def test_a_contract_cannot_be_changed(small: Contract) -> None:
@@ -264,7 +263,7 @@ def backwards(content: Any) -> Any:
 def test_the_digest_is_of_the_content_alone(small: Contract, tmp_path: Path) -> None:
     path = tmp_path / "problem.yaml"
     path.write_text(f"# Another comment.\n{yaml.safe_dump(backwards(CONTENT), sort_keys=False)}")
-    again = load_contract(path)
+    again = Contract.load(path)
     assert list(again.columns) != list(small.columns)
     assert again.digest == small.digest
     changed = parse_contract(edited(("costs.act_negative", 21)), "problem.yaml")

@@ -9,7 +9,7 @@ import pytest
 
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import day, epoch
+from fivestage.contract.contract import day_of, epoch_of
 from fivestage.data.event_tables import ROWS, IngestReport, known_at
 from fivestage.data.partitioned import FEATURES, Stored, sampling_rates
 from fivestage.data.partitions import Partitions
@@ -71,9 +71,9 @@ def store(real: Prepared, tmp_path: Path) -> Stored:
 def test_drawn_rows_have_their_own_features_and_windows(real: Prepared, store: Stored) -> None:
     budget = 1500
     contract = changed(real.contract, budget={"rows_in_memory": budget})
-    as_of = epoch(day(AS_OF))
-    rows, event_tables, features = store.draw(SyntheticProblem(contract), as_of, as_of)
-    again = store.draw(SyntheticProblem(contract), as_of, as_of)
+    as_of = epoch_of(AS_OF)
+    rows, event_tables, features = store.draw(SyntheticProblem(contract), AS_OF, AS_OF)
+    again = store.draw(SyntheticProblem(contract), AS_OF, AS_OF)
     pd.testing.assert_frame_equal(rows, again[0])
     assert len(rows) == len(features) == pytest.approx(budget, rel=0.1)
     places = pd.MultiIndex.from_frame(real.rows[list(contract.identity)]).get_indexer(
@@ -92,8 +92,9 @@ def test_events_reach_back_for_the_last_rows_however_long_ago_they_were_decided(
     real: Prepared, store: Stored
 ) -> None:
     """As when labels arrive late: the smoke rows of an artifact need earlier events."""
-    then = epoch(day(AS_OF))
-    rows, event_tables, _ = store.draw(SyntheticProblem(real.contract), then + 60 * DAY, then)
+    then = epoch_of(AS_OF)
+    later = str(day_of(then + 60 * DAY))
+    rows, event_tables, _ = store.draw(SyntheticProblem(real.contract), later, AS_OF)
     assert (
         event_tables.since <= rows["decision_at"].iloc[-1] - 2 * real.problem.features.lookback_seconds < then
     )
@@ -102,4 +103,4 @@ def test_events_reach_back_for_the_last_rows_however_long_ago_they_were_decided(
 def test_a_store_that_is_gone_is_a_sentence(real: Prepared, store: Stored) -> None:
     store.frames.clear(ROWS)
     with pytest.raises(UserError, match="no longer holds any rows"):
-        store.draw(SyntheticProblem(real.contract), epoch(day(AS_OF)), epoch(day(AS_OF)))
+        store.draw(SyntheticProblem(real.contract), AS_OF, AS_OF)

@@ -27,6 +27,7 @@ STORM = np.repeat([False, True], [20, 10])
 TRUTH = np.r_[np.ones(2), np.zeros(18), np.ones(6), np.zeros(4)].astype(np.int64)
 BLOCKS = DAYS * len(SHOPS) * len(CHANNELS)
 PASSED = Probe("future is unseen", passed=True, sentence="nothing moved")
+NO_CHAMPION = "there is no champion yet"
 GOOD = Evidence({"prior": 0.0, "historical_rate": 0.2, "logistic_regression": 0.3}, (PASSED,), 0.5)
 
 Gates = dict[str, Gate]
@@ -68,7 +69,7 @@ def gates(
     rows: pd.DataFrame,
     contract: Contract,
     challenger: Answers = HONEST,
-    champion: Answers | None = WAITING,
+    champion: Answers | str = WAITING,
     evidence: Evidence = GOOD,
 ) -> Gates:
     return {gate.name: gate for gate in run_gates(rows, challenger, champion, evidence, contract).gates}
@@ -79,9 +80,9 @@ def fails_alone(found: Gates, name: str) -> Gate:
     return found[name]
 
 
-@pytest.mark.parametrize("champion", [None, WAITING])
+@pytest.mark.parametrize("champion", [NO_CHAMPION, WAITING])
 def test_an_honest_challenger_passes_every_gate(
-    rows: pd.DataFrame, contract: Contract, champion: Answers | None
+    rows: pd.DataFrame, contract: Contract, champion: Answers | str
 ) -> None:
     found = gates(rows, contract, champion=champion)
     assert all(gate.passed for gate in found.values()), found
@@ -179,12 +180,12 @@ def test_savings_are_counted_against_the_champion(rows: pd.DataFrame, contract: 
 
 
 def test_without_a_champion_its_gate_is_not_applicable(rows: pd.DataFrame, contract: Contract) -> None:
-    gate = gates(rows, contract, champion=None)["cheaper than the champion"]
+    gate = gates(rows, contract, champion=NO_CHAMPION)["cheaper than the champion"]
     assert gate.passed
     assert gate.line == "n/a   cheaper than the champion: not applicable: there is no champion yet"
-    why = replace(GOOD, no_champion="the champion, version 1, cannot predict: of an older format.")
-    gate = gates(rows, contract, champion=None, evidence=why)["cheaper than the champion"]
-    assert gate.sentence == f"not applicable: {why.no_champion}"
+    why = "the champion, version 1, cannot predict: of an older format."
+    gate = gates(rows, contract, champion=why)["cheaper than the champion"]
+    assert gate.sentence == f"not applicable: {why}"
 
 
 def test_each_artifact_decides_by_its_own_threshold(rows: pd.DataFrame, contract: Contract) -> None:
@@ -244,10 +245,10 @@ def unfair(rows: pd.DataFrame) -> Answers:
 
 
 @pytest.mark.parametrize(
-    ("champion", "other"), [(None, "the best constant decision"), (WAITING, "the champion")]
+    ("champion", "other"), [(NO_CHAMPION, "the best constant decision"), (WAITING, "the champion")]
 )
 def test_no_slice_pays_for_the_others(
-    rows: pd.DataFrame, contract: Contract, unfair: Answers, champion: Answers | None, other: str
+    rows: pd.DataFrame, contract: Contract, unfair: Answers, champion: Answers | str, other: str
 ) -> None:
     evidence = replace(GOOD, baselines={"prior": 0.0, "historical_rate": 0.0, "logistic_regression": 0.0})
     gate = fails_alone(gates(rows, contract, unfair, champion, evidence), "no slice pays")

@@ -17,7 +17,7 @@ from fivestage.reporting.results import load
 from fivestage.training.packaging import fit_chosen
 from fivestage.training.selection import Selection, select
 from fivestage.training.version_evaluation import VersionEvaluation
-from tests.synthetic import TASKS, Prepared, packaged, prepared, synthetic_problem
+from tests.synthetic import AS_OF, TASKS, Prepared, packaged, prepared, synthetic_problem
 
 GATE = Gate("calibrated", passed=True, value=0.01, limit=0.06, sentence="calibration error 0.010")
 VERDICT = GateVerdict((GATE,))
@@ -43,7 +43,7 @@ PROBES = (Probe("future is unseen", passed=True, sentence="nothing moved"),)
 
 def selected(made: Prepared) -> Selection:
     candidates = made.problem.candidates(len(made.windows.train), ())
-    return select(made.sample, made.windows, made.contract, candidates)
+    return select(made.sample, candidates)
 
 
 @pytest.fixture
@@ -56,15 +56,15 @@ def test_what_the_stages_return_is_on_page_and_card(task: str, report: Report) -
     made = prepared(task)
     selection = selected(made)
     candidates = made.problem.candidates(len(made.windows.train), ())
-    fitted = fit_chosen(made.sample, made.windows, selection, made.contract, candidates)
+    fitted = fit_chosen(made.sample, selection, candidates)
     artifact, one = packaged(made, fitted), replace(report, problem=made.problem)
     found = VersionEvaluation.of(
-        made.problem, artifact, selection, made.rows, made.event_tables, made.features, made.windows
+        made.problem, artifact, selection, made.rows, made.event_tables, made.features
     )
     assert [sets for sets, _ in found.ablation] == ["order", "order + history"]
     assert found.ablation[-1][1] == found.evaluation.scored
     ingested = IngestReport("digest", {"orders": len(made.rows)}, {}, {})
-    one.save_data(made.rows, made.event_tables, ingested, made.windows, PROBES)
+    one.save_data(made.rows, made.event_tables, ingested, AS_OF, PROBES)
     version = Trained("synthetic", "7", "d" * 64, "run", 0, "commit", chosen=selection)
     card = one.save_evaluation(version, artifact, found)
     summary = one.write({"data": 61.0, "model": 62.0})

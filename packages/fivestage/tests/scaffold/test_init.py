@@ -18,13 +18,13 @@ from fivestage.common.columns import Strings
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import (
     CategoryColumn,
+    Contract,
     MulticlassContract,
     NumberColumn,
     RegressionContract,
     Split,
     TimestampColumn,
     epoch,
-    load_contract,
 )
 from fivestage.contract.tasks import ClassificationGates, RegressionGates
 from fivestage.data.cleaning import timestamp
@@ -112,7 +112,7 @@ def split(windows: SplitPlan) -> Split:
 
 
 def test_what_is_written_is_a_legal_contract_of_what_was_found(problem: Path) -> None:
-    contract = load_contract(problem / "problem.yaml")
+    contract = Contract.load(problem / "problem.yaml")
     assert contract.decision.time_column == "signed_up_at"
     time = contract.columns["signed_up_at"]
     assert isinstance(time, TimestampColumn)
@@ -142,7 +142,7 @@ def test_what_is_written_is_a_legal_contract_of_what_was_found(problem: Path) ->
 
 
 def test_the_table_is_read_as_it_is_meant(problem: Path, customers: pd.DataFrame) -> None:
-    contract = load_contract(problem / "problem.yaml")
+    contract = Contract.load(problem / "problem.yaml")
     tables = module(problem / "dataset.py").load(contract)
     rows = tables.rows
     assert len(rows) == ROWS  # without the repeated ones
@@ -161,7 +161,7 @@ def test_the_table_is_read_as_it_is_meant(problem: Path, customers: pd.DataFrame
 def test_what_is_scored_has_the_tables_own_headers_and_the_values_of_training(
     problem: Path, customers: pd.DataFrame, tmp_path: Path
 ) -> None:
-    contract, dataset = load_contract(problem / "problem.yaml"), module(problem / "dataset.py")
+    contract, dataset = Contract.load(problem / "problem.yaml"), module(problem / "dataset.py")
     new = customers.drop_duplicates().drop(columns=["Churned", "closed", "refund"])
     new.to_csv(tmp_path / "new.csv", index=False, sep=";")
     batch = dataset.read_batch(str(tmp_path / "new.csv"), contract).set_index("order_id").sort_index()
@@ -172,7 +172,7 @@ def test_what_is_scored_has_the_tables_own_headers_and_the_values_of_training(
 
 def test_what_is_scored_needs_no_made_up_columns(tmp_path: Path) -> None:
     write_problem(draft(InitOptions("sklearn:wine", "target", keep=WINE)), tmp_path)
-    contract = load_contract(tmp_path / "problem.yaml")
+    contract = Contract.load(tmp_path / "problem.yaml")
     batch = module(tmp_path / "dataset.py").read_batch("sklearn:wine", contract)
     assert set(batch) == set(contract.columns)
     assert batch["row_number"].is_unique
@@ -185,7 +185,7 @@ def test_what_is_scored_needs_no_made_up_columns(tmp_path: Path) -> None:
 
 def test_history_is_the_same_for_one_row_and_for_all(problem: Path) -> None:
     """The windows of an entity come from the code that the demo's features use."""
-    contract = load_contract(problem / "problem.yaml")
+    contract = Contract.load(problem / "problem.yaml")
     tables, features = module(problem / "dataset.py").load(contract), module(problem / "features.py")
 
     def columns(frame: pd.DataFrame) -> dict[str, Any]:
@@ -388,7 +388,7 @@ def test_a_table_of_the_last_but_one_century_is_kept_whole(tmp_path: Path) -> No
     frame = table(rows=200, y=OUTCOME[:200], year=np.arange(1790, 1990))
     frame.to_csv(tmp_path / "table.csv", index=False)
     write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "y", "year")), tmp_path)
-    contract = load_contract(tmp_path / "problem.yaml")
+    contract = Contract.load(tmp_path / "problem.yaml")
     tables = module(tmp_path / "dataset.py").load(contract)
     kept, *_ = EventTables.ingest(tables, contract, tmp_path / "out", "")
     assert len(kept) == 200
@@ -434,7 +434,7 @@ def test_columns_that_tell_the_target_together_are_for_the_user_to_decide(tmp_pa
     kept = draft(replace(asked, keep=("revenue", "cost")))
     assert "revenue is kept, though with others it lets a quick model reach" in "\n".join(report(kept))
     write_problem(kept, tmp_path / "problem")
-    contract = load_contract(tmp_path / "problem" / "problem.yaml")
+    contract = Contract.load(tmp_path / "problem" / "problem.yaml")
     assert set(contract.suspected_leaks) == {"revenue", "cost"}
 
 
@@ -503,7 +503,7 @@ def test_where_a_quick_model_is_notably_good_a_gate_can_tell_a_leak_or_the_user_
     found = draft(asked)
     assert 0.9 < found.quick.score < 0.99
     write_problem(found, tmp_path / "problem")
-    contract = load_contract(tmp_path / "problem" / "problem.yaml")
+    contract = Contract.load(tmp_path / "problem" / "problem.yaml")
     assert isinstance(contract.gates, ClassificationGates)
     if asks:
         assert contract.gates.suspicious_roc_auc is None
@@ -557,13 +557,13 @@ def test_names_are_plain_and_none_twice() -> None:
 
 def test_several_classes_and_numbers_have_contracts_of_their_own(tmp_path: Path) -> None:
     write_problem(draft(InitOptions("sklearn:wine", "target", keep=WINE)), tmp_path)
-    wine = load_contract(tmp_path / "problem.yaml")
+    wine = Contract.load(tmp_path / "problem.yaml")
     assert isinstance(wine, MulticlassContract)
     assert wine.label.classes == ("class_0", "class_1", "class_2")
     assert set(wine.costs.actions) == {"class_0", "class_1", "class_2"}
     assert set(module(tmp_path / "dataset.py").load(wine).rows["target"]) == {0, 1, 2}
     write_problem(draft(InitOptions("sklearn:diabetes", "target")), tmp_path)
-    diabetes = load_contract(tmp_path / "problem.yaml")
+    diabetes = Contract.load(tmp_path / "problem.yaml")
     assert isinstance(diabetes, RegressionContract)
     assert diabetes.costs.under == 2 * diabetes.costs.over
     assert "RECONSIDER: of what?" in (tmp_path / "problem.yaml").read_text(encoding="utf-8")
@@ -575,7 +575,7 @@ def test_slices_are_judged_with_enough_rows_of_what_is_rare(tmp_path: Path) -> N
     frame = table(y=np.where(np.arange(3_000) % 100 == 0, "yes", "no"), rows=3_000)
     frame.to_csv(tmp_path / "table.csv", index=False)
     write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "y")), tmp_path)
-    assert load_contract(tmp_path / "problem.yaml").gates.min_slice_rows == 1_000
+    assert Contract.load(tmp_path / "problem.yaml").gates.min_slice_rows == 1_000
 
 
 @pytest.mark.parametrize(("far", "least", "most"), [(0.0, 0.05, 0.15), (0.3, 0.25, 0.35)])
@@ -590,7 +590,7 @@ def test_no_gate_asks_to_foresee_the_tables_own_seasons(
     frame = pd.DataFrame({"at": at, "size": random.normal(0, 1, rows).round(3), "late": late})
     frame.to_csv(tmp_path / "table.csv", index=False)
     write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "late", "at")), tmp_path)
-    gates = load_contract(tmp_path / "problem.yaml").gates
+    gates = Contract.load(tmp_path / "problem.yaml").gates
     assert least < gates.max_bias < most
     assert isinstance(gates, ClassificationGates)
     assert least < gates.max_calibration_error < most
@@ -605,7 +605,7 @@ def test_no_gate_asks_intervals_to_foresee_them_either(
     at = (pd.Timestamp("2023-01-01") + pd.to_timedelta(days, unit="D")).strftime("%Y-%m-%d %H:%M")
     pd.DataFrame({"at": at, "minutes": minutes.round(3)}).to_csv(tmp_path / "table.csv", index=False)
     write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "minutes", "at")), tmp_path)
-    gates = load_contract(tmp_path / "problem.yaml").gates
+    gates = Contract.load(tmp_path / "problem.yaml").gates
     assert isinstance(gates, RegressionGates)
     assert least < gates.max_coverage_error < most
 
@@ -706,7 +706,7 @@ def test_what_grows_with_time_is_not_watched_for_drift(tmp_path: Path) -> None:
     frame = frame.assign(year=at.year, price_index=100 + np.arange(3_000) / 30 + random.normal(0, 2, 3_000))
     frame.to_csv(tmp_path / "table.csv", index=False)
     write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "y", "at")), tmp_path)
-    assert load_contract(tmp_path / "problem.yaml").monitoring.unwatched == ("year", "price_index")
+    assert Contract.load(tmp_path / "problem.yaml").monitoring.unwatched == ("year", "price_index")
 
 
 def test_more_than_the_prior_is_asked_where_enough_can_be_seen(tmp_path: Path) -> None:
@@ -715,7 +715,7 @@ def test_more_than_the_prior_is_asked_where_enough_can_be_seen(tmp_path: Path) -
         frame = table(y=np.where(np.arange(3_000) % every == 0, "yes", "no"), rows=3_000)
         frame.to_csv(tmp_path / "table.csv", index=False)
         write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "y")), tmp_path)
-        asked[every] = load_contract(tmp_path / "problem.yaml").baselines["prior"]
+        asked[every] = Contract.load(tmp_path / "problem.yaml").baselines["prior"]
     assert asked == {100: 0.0, 3: 0.02}
 
 
@@ -750,7 +750,7 @@ def test_many_values_by_one_of_them_or_a_limit(tmp_path: Path) -> None:
         ),
         tmp_path,
     )
-    tables = module(tmp_path / "dataset.py").load(load_contract(tmp_path / "problem.yaml"))
+    tables = module(tmp_path / "dataset.py").load(Contract.load(tmp_path / "problem.yaml"))
     assert tables.rows["target"].sum() == 48
     thirds = np.array_split(tables.rows["target"], 3)
     assert max(abs(third.mean() - 48 / 178) for third in thirds) < 0.05  # made-up timestamps are stratified
@@ -861,7 +861,7 @@ def orders(first: int, rows: int, start: str) -> pd.DataFrame:
 def test_what_grows_may_grow_on_and_nonsense_may_not(tmp_path: Path) -> None:
     """As of a year of newer orders: higher numbers, later days, a meter that went on, busier customers."""
     folder = made_of(orders(1, 2_000, "2023-01-01"), tmp_path, time="at", keys=("customer",))
-    contract = load_contract(folder / "problem.yaml")
+    contract = Contract.load(folder / "problem.yaml")
     newer = orders(16_001, 3_000, "2024-06-01").assign(visits=lambda table: table["visits"] * 3)
     newer.to_csv(tmp_path / "newer.csv", index=False)
     rows = module(folder / "dataset.py").read_batch(str(tmp_path / "newer.csv"), contract)
@@ -879,7 +879,7 @@ def test_a_period_is_judged_once_most_of_its_labels_have_arrived(
     folder = made_of(
         frame.assign(back=frame["at"] + pd.Timedelta(days=days)), tmp_path, time="at", known="back"
     )
-    contract = load_contract(folder / "problem.yaml")
+    contract = Contract.load(folder / "problem.yaml")
     assert contract.monitoring.period_days in (6, 7)
     assert contract.monitoring.min_label_share == 0.9
     text = (folder / "problem.yaml").read_text(encoding="utf-8")
@@ -908,7 +908,7 @@ def test_a_key_that_is_a_number_has_one_form_everywhere(tmp_path: Path) -> None:
     frame = orders(1, 2_000, "2023-01-01").astype({"customer": "float64"})
     frame.loc[::50, "customer"] = np.nan
     folder = made_of(frame, tmp_path, time="at", keys=("customer",))
-    contract = load_contract(folder / "problem.yaml")
+    contract = Contract.load(folder / "problem.yaml")
     for column in (contract.columns["customer"], contract.events["outcome"].columns["customer"]):
         assert isinstance(column, CategoryColumn)
         assert column.form == "integer"
@@ -949,7 +949,7 @@ def test_a_table_in_the_project_is_named_by_its_relative_path_and_another_one_is
 
 def test_a_decision_in_another_century_is_not_plausible(tmp_path: Path) -> None:
     folder = made_of(orders(1, 2_000, "2023-01-01"), tmp_path, time="at")
-    column = load_contract(folder / "problem.yaml").columns["at"]
+    column = Contract.load(folder / "problem.yaml").columns["at"]
     assert isinstance(column, TimestampColumn)
     assert column.max.year in (2043, 2044)
 
@@ -986,7 +986,7 @@ def local_times(*, aware: bool) -> pd.DataFrame:
 
 def test_local_times_keep_their_format_and_no_outcome_is_known_too_early(tmp_path: Path) -> None:
     folder = made_of(local_times(aware=False), tmp_path, time="at", known="back", zone="Europe/Paris")
-    contract = load_contract(folder / "problem.yaml")
+    contract = Contract.load(folder / "problem.yaml")
     dataset = module(folder / "dataset.py")
     rows = dataset.load(contract).rows.sort_values("order_id", ignore_index=True)
     meant = local_times(aware=True)
@@ -1009,7 +1009,7 @@ def test_the_zone_of_local_times_is_one_line_to_edit(tmp_path: Path) -> None:
     named = made_of(
         local_times(aware=False), tmp_path / "named", time="at", known="back", zone="Europe/Paris"
     )
-    tables = [module(one / "dataset.py").load(load_contract(one / "problem.yaml")) for one in (folder, named)]
+    tables = [module(one / "dataset.py").load(Contract.load(one / "problem.yaml")) for one in (folder, named)]
     pd.testing.assert_frame_equal(tables[0].rows, tables[1].rows)
     with pytest.raises(
         UserError, match=r"ZONE=Europe/Pariss is no time zone: .* Did you mean Europe/Paris\?"
@@ -1037,7 +1037,7 @@ def test_times_without_seconds_or_separators_are_read(tmp_path: Path) -> None:
     frame = orders(1, 2_000, "2023-01-01")
     frame["at"] = frame["at"].dt.strftime("%Y%m%d%H%M")
     folder = made_of(frame, tmp_path, time="at")
-    rows = module(folder / "dataset.py").load(load_contract(folder / "problem.yaml")).rows
+    rows = module(folder / "dataset.py").load(Contract.load(folder / "problem.yaml")).rows
     assert rows["at"].iloc[0] == epoch(pd.Timestamp("2023-01-01", tz="UTC").to_pydatetime())
 
 
@@ -1072,7 +1072,7 @@ def test_what_is_left_out_renamed_or_derived_is_said_and_counted(tmp_path: Path)
     assert "note is free text: its length is a feature" in told
     assert "Names in the contract: 'Größe (cm)' is grosse_cm" in told
     write_problem(found, tmp_path / "problem")
-    contract = load_contract(tmp_path / "problem" / "problem.yaml")
+    contract = Contract.load(tmp_path / "problem" / "problem.yaml")
     _, _, quarantine = EventTables.ingest(
         module(tmp_path / "problem" / "dataset.py").load(contract), contract, tmp_path / "out", ""
     )
@@ -1112,7 +1112,7 @@ def test_what_stands_for_no_number_is_read_as_missing_and_widens_no_limit(
     frame.loc[frame.index[::50], "km"] = 9999
     frame.to_csv(tmp_path / "table.csv", index=False, decimal=decimal, sep=";")
     write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "y", "at")), tmp_path)
-    contract = load_contract(tmp_path / "problem.yaml")
+    contract = Contract.load(tmp_path / "problem.yaml")
     column = contract.columns["km"]
     assert isinstance(column, NumberColumn)
     assert (column.nullable, column.max < 1000) == (True, True)
@@ -1137,7 +1137,7 @@ def test_the_currency_of_the_table_is_that_of_the_costs(
     frame.to_csv(tmp_path / "table.csv", index=False)
     words = {"DATA": str(tmp_path / "table.csv"), "TARGET": header, "TIME": "at", "LEAVE_OUT": "y"}
     write_problem(draft(options_of(words)), tmp_path)
-    contract = load_contract(tmp_path / "problem.yaml")
+    contract = Contract.load(tmp_path / "problem.yaml")
     assert isinstance(contract, RegressionContract)
     assert contract.costs.currency == currency
     assert contract.label.unit == ("units" if header == "amount" and value == "{:.2f}" else currency)
@@ -1165,7 +1165,7 @@ def test_a_project_made_from_a_folder_scores_files_of_the_other_kind(folder: str
         else:
             part.to_parquet(months / f"{place}.parquet")
     write_problem(draft(InitOptions(str(months), "y", time="at")), tmp_path / "problem")
-    contract = load_contract(tmp_path / "problem" / "problem.yaml")
+    contract = Contract.load(tmp_path / "problem" / "problem.yaml")
     dataset = module(tmp_path / "problem" / "dataset.py")
     frame.head(5).to_parquet(tmp_path / "five.parquet")
     frame.head(5).to_csv(tmp_path / "five.csv", index=False, sep=";" if folder == "csv" else ",")
@@ -1179,7 +1179,7 @@ def test_a_column_that_is_not_there_any_more_is_named(tmp_path: Path) -> None:
     pd.read_csv(tmp_path / "table.csv").drop(columns="visits").to_csv(tmp_path / "less.csv", index=False)
     with pytest.raises(UserError, match=r"less\.csv has no column visits\. Add it"):
         module(folder / "dataset.py").read_batch(
-            str(tmp_path / "less.csv"), load_contract(folder / "problem.yaml")
+            str(tmp_path / "less.csv"), Contract.load(folder / "problem.yaml")
         )
 
 
@@ -1188,7 +1188,7 @@ def test_a_column_that_problem_yaml_misspells_is_named_with_the_one_that_was_mea
     text = (folder / "problem.yaml").read_text(encoding="utf-8")
     (folder / "problem.yaml").write_text(text.replace("  visits:", "  vistis:"), encoding="utf-8")
     with pytest.raises(UserError, match=r"dataset\.py: rows has no column vistis\. Did you mean visits\?"):
-        module(folder / "dataset.py").load(load_contract(folder / "problem.yaml"))
+        module(folder / "dataset.py").load(Contract.load(folder / "problem.yaml"))
 
 
 def test_codes_keep_the_zeros_before_their_digits(tmp_path: Path) -> None:
@@ -1199,7 +1199,7 @@ def test_codes_keep_the_zeros_before_their_digits(tmp_path: Path) -> None:
     frame["plz"] = [f"{one % 90_000:05}" for one in np.arange(2_000) % 150 * 601]
     frame["opens"] = [f"{one % 24:02}{one % 60:02}" for one in range(2_000)]
     folder = made_of(frame, tmp_path, time="at", keys=("customer",))
-    contract = load_contract(folder / "problem.yaml")
+    contract = Contract.load(folder / "problem.yaml")
     kinds = {name: column.type for name, column in contract.columns.items()}
     assert (kinds["order_id"], kinds["plz"], kinds["opens"]) == ("category", "category", "integer")
     dataset = module(folder / "dataset.py")
@@ -1231,7 +1231,7 @@ def test_a_table_with_the_names_of_the_contract_can_be_scored_whatever_the_heade
         "grosse": VALUES[::-1],
     }
     folder = made_of(table(y=OUTCOME, **own), tmp_path)
-    contract, dataset = load_contract(folder / "problem.yaml"), module(folder / "dataset.py")
+    contract, dataset = Contract.load(folder / "problem.yaml"), module(folder / "dataset.py")
     assert {"row_number", "row_number_2", "decided_at", "decided_at_2", "grosse", "grosse_2"} <= set(
         contract.columns
     )
@@ -1301,7 +1301,7 @@ def test_counts_of_seconds_among_texts_are_no_days_of_other_centuries(tmp_path: 
 
 def test_numbers_as_large_as_they_can_be_have_bounds(tmp_path: Path) -> None:
     frame = table(y=OUTCOME, large=np.where(OUTCOME[::-1] == 1, 1e308, -1e308))
-    contract = load_contract(made_of(frame, tmp_path) / "problem.yaml")
+    contract = Contract.load(made_of(frame, tmp_path) / "problem.yaml")
     rows = module(tmp_path / "problem" / "dataset.py").load(contract)
     kept, *_ = EventTables.ingest(rows, contract, tmp_path / "out", "")
     assert len(kept) == 300

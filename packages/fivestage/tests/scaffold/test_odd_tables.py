@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fivestage.common.settings import ROOT
-from fivestage.contract.contract import load_contract
+from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import EventTables
 from fivestage.scaffold.command import options_of
 from fivestage.scaffold.draft import draft
@@ -21,7 +21,7 @@ def test_an_odd_table_becomes_a_problem(name: str, tmp_path: Path) -> None:
     words = WORKING[name](tmp_path)
     found = draft(options_of(words))
     write_problem(found, tmp_path / "problem")
-    contract = load_contract(tmp_path / "problem" / "problem.yaml")
+    contract = Contract.load(tmp_path / "problem" / "problem.yaml")
     assert found.quick.score > (0.55 if found.target.classes else 0.1) or not found.features
     assert contract.task == found.target.task
     assert bool(found.windows.simulated) == ("TIME" not in words or name in ("newest_first", "few_days"))

@@ -186,7 +186,7 @@ def other_artifact() -> Artifact:
     one = prepared("binary")
     candidates = one.problem.candidates(len(one.windows.train), ())
     selection = Selection(next(iter(candidates)), {}, CALIBRATIONS["binary"](0.5), ())
-    return packaged(one, fit_chosen(one.sample, one.windows, selection, one.contract, candidates))
+    return packaged(one, fit_chosen(one.sample, selection, candidates))
 
 
 @pytest.fixture

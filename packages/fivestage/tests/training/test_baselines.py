@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from tests.synthetic import prepared
 ROWS = 900
 CHANCES = BinaryContract.known_baselines
 TRAIN, LATER = np.arange(600), np.arange(600, ROWS)
+WINDOWS = TemporalSplit(TRAIN, (), LATER, LATER[:0], 0, 0)
+CONTRACT = contract_of("binary")
 
 
 def sample(label: Ints | None = None) -> TrainingSample:
@@ -27,7 +30,8 @@ def sample(label: Ints | None = None) -> TrainingSample:
     features[::7, 0] = np.nan
     drawn = (random.random(ROWS) < np.where(group == "often", 0.7, 0.1)).astype(np.int64)
     keys = pd.DataFrame({"group": group})
-    return TrainingSample(features, ("told", "constant"), {}, keys, drawn if label is None else label)
+    drawn = drawn if label is None else label
+    return TrainingSample(features, ("told", "constant"), {}, keys, drawn, WINDOWS, CONTRACT)
 
 
 @pytest.mark.parametrize("name", CHANCES)
@@ -72,13 +76,11 @@ def test_the_line_learns_the_most_recent_rows_only(monkeypatch: pytest.MonkeyPat
 
 
 def test_savings_are_those_of_the_holdout_window() -> None:
-    contract = contract_of("binary")
-    windows = TemporalSplit(TRAIN, (), LATER, LATER[:0], 0, 0)
-    found = baseline_savings(sample(), windows, contract)
-    assert set(found) == set(contract.baselines)
+    found = baseline_savings(sample())
+    assert set(found) == set(CONTRACT.baselines)
     assert found["prior"] <= 0 < found["historical_rate"]  # the rate alone cannot beat the best constant
     with pytest.raises(ValueError, match="do not match"):
-        baseline_savings(sample(), TemporalSplit(TRAIN, (), LATER[:0], LATER, 0, 0), contract)
+        baseline_savings(replace(sample(), windows=replace(WINDOWS, holdout=LATER[:0], after=LATER)))
 
 
 def test_the_lookup_groups_by_the_contracts_slices_and_the_hour() -> None:

@@ -155,8 +155,9 @@ def trained(task: str, name: str) -> TrainedCandidate:
     one = prepared(task)
     windows = thinned(one.windows)
     candidates = {name: estimator(task, name)[0]}
-    selection = select(one.sample, windows, one.contract, candidates)
-    fitted = fit_chosen(one.sample, windows, selection, one.contract, candidates)
+    sample = replace(one.sample, windows=windows)
+    selection = select(sample, candidates)
+    fitted = fit_chosen(sample, selection, candidates)
     trainer, train = trainer_of(one.contract), windows.train
     chosen = estimator_of(candidates, selection)
     models = trainer.fit(one.sample.frame(train), one.sample.label[train], chosen)
@@ -283,7 +284,7 @@ def test_what_cannot_become_an_artifact_is_refused_before_it_is_fitted_at_length
     monkeypatch.setattr(conversion, "_onnx_converters", lambda *_: [])
     one = prepared("binary")
     with pytest.raises(UserError, match=words):
-        select(one.sample, one.windows, one.contract, {"mine": candidate})
+        select(one.sample, {"mine": candidate})
 
 
 @ONNX
@@ -291,15 +292,14 @@ def test_what_cannot_become_an_artifact_is_refused_before_it_is_fitted_at_length
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_recipe_of_the_page_becomes_onnx(task: str, name: str) -> None:
     one = prepared(task)
-    trainer, fold = trainer_of(one.contract), one.windows.folds[0]
-    require_convertible(name, by_onnx(RECIPES[name]), one.sample, fold, trainer)
+    require_convertible(name, by_onnx(RECIPES[name]), one.sample)
 
 
 @ONNX
 def test_a_refusal_says_in_short_what_was_tried() -> None:
     one = prepared("binary")
     with pytest.raises(UserError) as refused:
-        select(one.sample, one.windows, one.contract, {"mine": linear(GaussianNB())})
+        select(one.sample, {"mine": linear(GaussianNB())})
     sentence = str(refused.value)
     assert "cannot be converted to an artifact. Tried: trees: it has none that can be read; " in sentence
     assert "; additive: it is not a sum of one term per feature; ONNX: " in sentence
@@ -312,13 +312,13 @@ def test_what_does_not_take_missing_values_says_so() -> None:
     one = prepared("binary")
     whole = replace(one.sample, features=np.nan_to_num(one.sample.features))
     with pytest.raises(UserError, match="SimpleImputer"):
-        select(whole, one.windows, one.contract, {"mine": LogisticRegression(max_iter=500)})
+        select(whole, {"mine": LogisticRegression(max_iter=500)})
 
 
 def test_no_candidate_at_all_is_an_error() -> None:
     one = prepared("binary")
     with pytest.raises(UserError, match="defines no candidate"):
-        select(one.sample, one.windows, one.contract, {})
+        select(one.sample, {})
 
 
 def test_a_candidate_that_is_gone_is_named() -> None:

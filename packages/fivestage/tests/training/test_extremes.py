@@ -53,7 +53,7 @@ def engine_of(problem: SyntheticProblem) -> Engine:
         one = prepare(problem, "2024-04-10")
     candidates = {"boosting": boosting("binary")}
     selection = Selection("boosting", {}, CALIBRATIONS["binary"](), ())
-    fitted = fit_chosen(one.sample, one.windows, selection, one.contract, candidates)
+    fitted = fit_chosen(one.sample, selection, candidates)
     artifact = packaged(one, fitted)
     return Engine(artifact, problem.features)
 

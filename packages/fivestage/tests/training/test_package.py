@@ -106,7 +106,7 @@ def test_fitting_and_packaging_again_gives_the_same_artifact(
 ) -> None:
     candidates = {"boosting": boosting(data.contract.task)}
     selection = Selection("boosting", {}, artifact.calibration, ())
-    again = packaged(data, fit_chosen(data.sample, data.windows, selection, data.contract, candidates))
+    again = packaged(data, fit_chosen(data.sample, selection, candidates))
     first = save_artifact(artifact, tmp_path / "first")
     assert save_artifact(again, tmp_path / "again") == first
     assert save_artifact(load_artifact(tmp_path / "first"), tmp_path / "copied") == first
@@ -145,10 +145,10 @@ def test_trees_that_convert_into_others_are_refused(monkeypatch: pytest.MonkeyPa
     train = data.windows.train
     seen, label = data.sample.features[train], data.sample.label[train]
     other = trees_of([fit_classifier(boosting("binary", max_iter=5, learning_rate=0.11), seen, label)])
-    fit_chosen(data.sample, data.windows, selection, data.contract, few)
+    fit_chosen(data.sample, selection, few)
     monkeypatch.setattr(conversion, "trees_of", lambda _: other)
     with pytest.raises(UserError, match="scores differ from those of its original model"):
-        fit_chosen(data.sample, data.windows, selection, data.contract, few)
+        fit_chosen(data.sample, selection, few)
 
 
 def test_the_artifact_is_of_the_training_window(data: Prepared, artifact: Artifact, fitted: Fitted) -> None:
@@ -178,7 +178,8 @@ def test_rows_decided_long_before_the_artifact_was_made_are_smoke_rows_too() -> 
     """This happens if rows are few or labels are late."""
     data, fitted, early = prepared("binary"), synthetic_fitted("binary"), np.arange(2 * SMOKE_ROWS)
     windows = replace(data.windows, holdout=data.windows.holdout[early])
-    artifact = packaged(replace(data, windows=windows), replace(fitted, holdout=fitted.holdout[early]))
+    sample = replace(fitted.sample, windows=windows)
+    artifact = packaged(data, replace(fitted, sample=sample, holdout=fitted.holdout[early]))
     assert len(artifact.smoke) == SMOKE_ROWS
     engine = Engine(artifact, FEATURES)
     found = [(engine.predict([smoke.row])[0].probability,) for smoke in artifact.smoke]

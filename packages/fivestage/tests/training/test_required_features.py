@@ -63,9 +63,7 @@ def test_it_cannot_be_evaluated(data: Prepared, artifact: Artifact) -> None:
     selection = Selection("boosting", {}, artifact.calibration, ())
     problem, features = replace(data.problem, features=LATER), data.features.drop(columns="weekday")
     with pytest.raises(MissingFeatureError, match=SENTENCE):
-        VersionEvaluation.of(
-            problem, artifact, selection, data.rows, data.event_tables, features, data.windows
-        )
+        VersionEvaluation.of(problem, artifact, selection, data.rows, data.event_tables, features)
 
 
 def test_more_features_than_it_has_are_no_matter(data: Prepared, artifact: Artifact) -> None:

@@ -33,11 +33,11 @@ def sample(signal: float) -> TrainingSample:
     margin = signal * (features[:, 0] + np.sin(3 * features[:, 1])) - 1
     label = (random.random(ROWS) < 1 / (1 + np.exp(-margin))).astype(np.int64)
     keys = pd.DataFrame({"group": np.arange(ROWS) % 5})
-    return TrainingSample(features, ("a", "b", "c", "d"), {}, keys, label)
+    return TrainingSample(features, ("a", "b", "c", "d"), {}, keys, label, WINDOWS, CONTRACT)
 
 
 def selected(seen: TrainingSample, **candidates: Estimator) -> Selection:
-    return select(seen, WINDOWS, CONTRACT, candidates)
+    return select(seen, candidates)
 
 
 def chosen(seen: TrainingSample) -> Selection:
@@ -75,7 +75,7 @@ def test_whoever_is_tried_first_the_same_one_wins() -> None:
 def test_what_is_kept_is_fitted_on_no_fold_again() -> None:
     """In a retraining, only the rows are new: candidate, settings and calibration are kept."""
     before = chosen(sample(1.5))
-    assert select(sample(2.0), WINDOWS, CONTRACT, {"wild": WILD, "mild": MILD}, before) is before
+    assert select(sample(2.0), {"wild": WILD, "mild": MILD}, before) is before
 
 
 def test_what_is_kept_is_calibrated_anew_where_candidate_features_or_code_have_changed() -> None:
@@ -83,7 +83,7 @@ def test_what_is_kept_is_calibrated_anew_where_candidate_features_or_code_have_c
     slower = with_settings(MILD, {"learning_rate": 0.05})
     renamed = replace(seen, names=tuple(f"{name} of now" for name in seen.names))
     for one, mild, code in ((seen, slower, ""), (renamed, MILD, ""), (seen, MILD, "another")):
-        again = select(one, WINDOWS, CONTRACT, {"wild": WILD, "mild": mild}, before, code)
+        again = select(one, {"wild": WILD, "mild": mild}, before, code)
         assert (again.candidate, again.settings) == (before.candidate, before.settings)
         assert [entry.name for entry in again.leaderboard if entry.kind == "candidate"] == ["mild"]
         assert again.made_of != before.made_of
@@ -123,10 +123,10 @@ def test_noise_needs_few_trees_and_too_sure_ones_are_flattened() -> None:
 @pytest.mark.parametrize("task", ["binary", "regression"])
 def test_models_that_stop_early_choose_their_number_of_trees_themselves(task: str) -> None:
     early = boosting(task, max_iter=60, learning_rate=0.3, early_stopping=True, n_iter_no_change=10)
-    contract, seen = synthetic_problem(task).contract, sample(1.5)
+    seen = replace(sample(1.5), contract=synthetic_problem(task).contract)
     if task == "regression":
         seen = replace(seen, label=10 * seen.features[:, 0] + seen.label)
-    assert select(seen, WINDOWS, contract, {"early": early}).settings == {}
+    assert select(seen, {"early": early}).settings == {}
 
 
 def test_where_models_stop_early_on_some_folds_only_all_trees_count() -> None:

@@ -44,8 +44,8 @@ def small(contract: Contract) -> Any:
     return boosting(contract.task, learning_rate=0.1, max_leaf_nodes=8, max_iter=50)
 
 
-def chosen(seen: TrainingSample, contract: Contract) -> Selection:
-    return select(seen, WINDOWS, contract, {"small": small(contract)})
+def chosen(seen: TrainingSample) -> Selection:
+    return select(seen, {"small": small(seen.contract)})
 
 
 def sample(contract: Contract, seed: int = 0) -> TrainingSample:
@@ -55,15 +55,15 @@ def sample(contract: Contract, seed: int = 0) -> TrainingSample:
     target = 20 + 10 * features[:, 0] + random.gamma(2, 2, ROWS) * np.exp(features[:, 1] / 2)
     keys = pd.DataFrame({"group": (features[:, 0] > 0).astype(str)})
     if isinstance(contract, RegressionContract):
-        return TrainingSample(features, tuple("abcd"), {}, keys, target)
+        return TrainingSample(features, tuple("abcd"), {}, keys, target, WINDOWS, contract)
     label = np.digitize(target, np.quantile(target, [0.2, 0.5, 0.8, 0.95]))
-    return TrainingSample(features, tuple("abcd"), {}, keys, label, len(CLASSES))
+    return TrainingSample(features, tuple("abcd"), {}, keys, label, WINDOWS, contract)
 
 
 @pytest.mark.parametrize("contract", [SEVERAL, NUMBER])
 def test_trees_beat_the_baselines_and_are_calibrated_on_the_folds_alone(contract: Any) -> None:
     seen = sample(contract)
-    found = chosen(seen, contract)
+    found = chosen(seen)
     name = "rmse" if contract is NUMBER else "log_loss"
     losses = {entry.name: entry.metrics[name] for entry in found.leaderboard}
     assert losses["small"] < losses["prior"]
@@ -71,8 +71,8 @@ def test_trees_beat_the_baselines_and_are_calibrated_on_the_folds_alone(contract
     features = seen.features.copy()
     features[CUT:] = np.nan
     blind = replace(seen, features=features)
-    assert chosen(blind, contract) == found
-    savings = baseline_savings(seen, WINDOWS, contract)
+    assert chosen(blind) == found
+    savings = baseline_savings(seen)
     assert set(savings) == set(contract.baselines)
     assert max(savings.values()) < 1
 
@@ -146,7 +146,8 @@ def gates_of(contract: Contract, label: Any, forecast: Floats, decision: Any = N
     decided = cost_model_of(contract.costs).decide(forecast) if decision is None else decision
     probes = (Probe("none", passed=True, sentence=""),)
     evidence = Evidence(dict.fromkeys(contract.baselines, 0.0), probes, 0.1)
-    found = run_gates(rows_of(contract, label), Answers(forecast, decided), None, evidence, contract)
+    answers = Answers(forecast, decided)
+    found = run_gates(rows_of(contract, label), answers, "there is no champion yet", evidence, contract)
     return {gate.name: gate for gate in found.gates}
 
 

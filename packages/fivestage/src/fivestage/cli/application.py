@@ -5,10 +5,9 @@ import inspect
 import os
 import signal
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
@@ -103,27 +102,6 @@ class Application:
             self.commands(arguments)
         finally:
             gc.freeze()  # skips a last garbage collection, which takes seconds
-
-
-class Stopwatch:
-    """Prints progress and records how long each stage took."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.cached = False
-
-    @contextmanager
-    def stage(self, name: str, sentence: str) -> Iterator[None]:
-        """Time one of the five stages."""
-        from fivestage.reporting.number_format import seconds
-        from fivestage.reporting.sentences import STAGES
-
-        names = [stage.name for stage in STAGES]
-        typer.echo(f"{name} ({names.index(name) + 1} of {len(names)}): {sentence}")
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
-        typer.echo(f"  {name} took {seconds(self.seconds[name])}")
 
 
 def _import_failure(error: ImportError | SyntaxError) -> str:

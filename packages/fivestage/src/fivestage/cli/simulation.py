@@ -1,17 +1,14 @@
 """Simulate the months after training period by period: requests, outcomes, monitoring, retraining."""
 
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import typer
 
-from fivestage.cli.application import Stopwatch
 from fivestage.cli.simulated_client import (
     Exchange,
     background_requests,
@@ -21,11 +18,10 @@ from fivestage.cli.simulated_client import (
 )
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
-from fivestage.common.settings import DEMO, REPORTS, RESULTS
+from fivestage.common.settings import RESULTS
 from fivestage.contract.contract import Contract, day_of
 from fivestage.data.event_tables import EventTables
-from fivestage.deployment.local_process import stop
-from fivestage.deployment.service_client import Deployment, require_free_port, url
+from fivestage.deployment.service_client import Deployment, url
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.registry.versions import Version
 from fivestage.reporting.number_format import plural
@@ -37,7 +33,6 @@ from fivestage.reporting.results import (
     Retraining,
     ServingSection,
     VersionChange,
-    forget,
     save,
 )
 from fivestage.serving.service_settings import Settings
@@ -56,7 +51,6 @@ class Simulation:
     settings: Settings  # of the running service
     loop: RetrainingLoop
     deploy: Callable[[Version], Deployment]  # replaces the served version while the service runs
-    page_of: Callable[[int], Path]  # path of a period's drift report, from the start of the period
     monitored: "list[MonitoredPeriod]" = field(default_factory=list)
     periods: list[PeriodRow] = field(default_factory=list)
     sent: list[Exchange] = field(default_factory=list)
@@ -101,7 +95,7 @@ class Simulation:
         monitored, verdict = next(self.loop.monitor_all())
         self.monitored.append(monitored)
         for one in (*monitored.matured, monitored):
-            row = period_row(one, verdict, self.page_of(one.start).relative_to(REPORTS))
+            row = period_row(one, verdict)
             self.periods = [*(other for other in self.periods if other.start != row.start), row]
         self.periods.sort(key=lambda row: row.start)
         typer.echo(f"  {progress}, {_line(monitored, exchange)}")
@@ -141,62 +135,6 @@ class Simulation:
         )
 
 
-def clear_demo() -> None:
-    """Stop and delete what an earlier demo left, and check that the service's port is free.
-
-    Raises:
-        UserError: If another process listens on the port.
-    """
-    settings = Settings.of_folder(str(DEMO))
-    stop(settings)
-    shutil.rmtree(DEMO, ignore_errors=True)
-    require_free_port(settings)
-
-
-def simulate_months(
-    trained: TrainingResult,
-    data: tuple[pd.DataFrame, EventTables],
-    loop: RetrainingLoop,
-    deploy: Callable[[Version], Deployment],
-    page_of: Callable[[int], Path],
-    watch: Stopwatch,
-) -> None:
-    """Serve a version as a local process, and simulate the following months.
-
-    Args:
-        trained: The version and its gates.
-        data: All rows and events, including those after the training day.
-        loop: The retraining loop in the folder of the service.
-        deploy: Serves a version from that folder.
-        page_of: Returns the path of a period's drift report, from the start of the period.
-        watch: Measures and prints the duration of each stage.
-
-    Raises:
-        UserError: If the version was not promoted, or a request failed.
-    """
-    forget(ServingSection, RESULTS)  # so that a failing run is not reported with results of the last one
-    forget(MonitoringSection, RESULTS)
-    if not trained.promoted:
-        failed = ", ".join(gate.name for gate in trained.gates if not gate.passed)
-        if not failed:
-            raise UserError(
-                "The model passed its gates and waits for approval: make approve, then make deploy."
-            )
-        raise UserError(
-            f"The model did not pass its gates ({failed}), so nothing is served; {REPORTS / 'index.html'} "
-            "shows how it did."
-        )
-    settings = Settings.of_folder(loop.folder)
-    try:
-        with watch.stage("serving", f"version {trained.version.version} as a local process"):
-            deployed = deploy(trained.version)
-            typer.echo(f"  {deployed.url} answers as offline, to {deployed.difference:.0e}")
-        with watch.stage("monitoring", "the months after training, a period at a time"):
-            Simulation(loop.contract, settings, loop, deploy, page_of).run(trained.version, *data)
-    finally:
-        stop(settings)
-
-
 def _outcome(result: TrainingResult) -> str:
     if result.promoted:
         return "is the new champion"
@@ -209,4 +147,4 @@ def _line(monitored: "MonitoredPeriod", exchange: Exchange) -> str:
     rows, requests = plural(exchange.rows, "row"), plural(exchange.requests, "request")
     sent = f"{rows} in {requests}, {exchange.failed} failed"
     found = f"{monitored.state}, {performance.sentence}; {len(monitored.drifted)} drifted"
-    return f"{day_of(monitored.start)} to {day_of(monitored.end)}: {sent}; {found}"
+    return f"{monitored.days}: {sent}; {found}"

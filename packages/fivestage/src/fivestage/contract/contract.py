@@ -315,6 +315,24 @@ class Contract(StrictModel):
     monitoring: MonitoringSettings
     budget: Budget
 
+    @classmethod
+    def load(cls, path: Path) -> "Contract":
+        """Load a contract from a YAML file.
+
+        Args:
+            path: such as `problem/problem.yaml`.
+
+        Returns:
+            The contract, typed by the file's task.
+
+        Raises:
+            UserError: when the contract is invalid; the message names the file and the field or line.
+        """
+        content = read_yaml(path)
+        if not isinstance(content, Mapping):
+            raise UserError(f"{path} has no fields: compare it with the problem.yaml of the template.")
+        return parse_contract(content, str(path))
+
     @model_validator(mode="after")
     def names_agree(self) -> Self:
         _require_key("decision.time_column", self.decision.time_column, self.identity, self.columns)
@@ -452,24 +470,6 @@ def _fields_at(place: Sequence[int | str]) -> list[str]:
         if "$ref" in part:
             part = schema["$defs"][part["$ref"].rpartition("/")[2]]
     return list(part.get("properties", ()))
-
-
-def load_contract(path: Path) -> Contract:
-    """Load a contract from a YAML file.
-
-    Args:
-        path: such as `problem/problem.yaml`.
-
-    Returns:
-        The contract, typed by the file's task.
-
-    Raises:
-        UserError: when the contract is invalid; the message names the file and the field or line.
-    """
-    content = read_yaml(path)
-    if not isinstance(content, Mapping):
-        raise UserError(f"{path} has no fields: compare it with the problem.yaml of the template.")
-    return parse_contract(content, str(path))
 
 
 def epoch(at: datetime | date) -> int:

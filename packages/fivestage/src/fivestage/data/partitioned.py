@@ -18,7 +18,7 @@ from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.common.parallel import mapped
 from fivestage.common.settings import WAREHOUSE
-from fivestage.contract.contract import Contract, Split
+from fivestage.contract.contract import Contract, Split, epoch_of
 from fivestage.data.event_tables import (
     RAW,
     ROWS,
@@ -130,7 +130,7 @@ class Stored:
         return sum(mapped(partial(_featurise, stored=self, problem=problem, sets=sets), tasks))
 
     def draw(
-        self, problem: Problem, as_of: int, until: int
+        self, problem: Problem, as_of: str, until: str
     ) -> tuple[pd.DataFrame, EventTables, pd.DataFrame]:
         """Sample rows decided before `until`, with their features and the events that a smoke test needs.
 
@@ -139,26 +139,27 @@ class Stored:
 
         Args:
             problem: its contract has the windows, and the number of rows that fit into memory.
-            as_of: epoch seconds at which the holdout window ends.
-            until: epoch seconds; only days that are over by then are sampled.
+            as_of: the day on which the holdout window ends, such as `2024-01-31`.
+            until: likewise; only earlier days are sampled.
 
         Returns:
-            Rows in order of time; static tables, and the events that affect the newest rows at `as_of`; and
+            Rows in order of time; static tables, and the events that affect the newest rows of that day; and
             the rows' features (rows x features, text as text).
 
         Raises:
             UserError: when the stored tables have been deleted.
         """
-        frames, contract = self.frames, problem.contract
-        rates = sampling_rates(self.by_day, contract.split, as_of, contract.budget.rows_in_memory, until)
+        frames, contract, end = self.frames, problem.contract, epoch_of(as_of)
+        budget = contract.budget.rows_in_memory
+        rates = sampling_rates(self.by_day, contract.split, end, budget, epoch_of(until))
         samples = list(_samples(frames, rates))
         if not samples:
             raise UserError(f"{self.place} no longer holds any rows: run `make clean` to start from scratch.")
         rows, features = (pd.concat(some, ignore_index=True) for some in zip(*samples, strict=True))
-        decided = rows.loc[rows["known_at"] < as_of, "decision_at"].nlargest(SMOKE_ROWS)
-        oldest = min(as_of, decided.min()) if len(decided) else as_of
+        decided = rows.loc[rows["known_at"] < end, "decision_at"].nlargest(SMOKE_ROWS)
+        oldest = min(end, decided.min()) if len(decided) else end
         first = (oldest - 2 * problem.features.lookback_seconds) // frames.seconds
-        events = {kind: frames.read(kind, first, as_of // frames.seconds) for kind in contract.events}
+        events = {kind: frames.read(kind, first, end // frames.seconds) for kind in contract.events}
         return rows, EventTables(events, self.reference, first * frames.seconds), features
 
 

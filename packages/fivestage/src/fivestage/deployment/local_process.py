@@ -75,7 +75,13 @@ def switch(settings: Settings, version: str, folder: Path) -> ServedVersion | No
 
 
 def shadow(settings: Settings, version: str, folder: Path) -> None:
-    """Run a version in shadow mode; a running service loads it by itself."""
+    """Run a version in shadow mode; a running service loads it by itself.
+
+    Args:
+        settings: The service's settings.
+        version: The version's number.
+        folder: The folder of its artifact.
+    """
     write_served_version(settings.shadow_file, _served_version(version, folder))
 
 

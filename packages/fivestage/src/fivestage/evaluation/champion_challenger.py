@@ -27,19 +27,15 @@ TIMED_ROWS = 50
 
 @dataclass(frozen=True)
 class Evidence:
-    """What gates need besides predictions: the baselines' savings, leakage probes, and the time per row.
-
-    `no_champion` says why the challenger is not compared with a champion, if it is not.
-    """
+    """What gates need besides predictions: the baselines' savings, leakage probes, and the time per row."""
 
     baselines: Mapping[BaselineName, float]
     probes: tuple[Probe, ...]
     row_ms: float
-    no_champion: str = "there is no champion yet"
 
 
 def run_gates(
-    rows: pd.DataFrame, challenger: Answers, champion: Answers | None, evidence: Evidence, contract: Contract
+    rows: pd.DataFrame, challenger: Answers, champion: Answers | str, evidence: Evidence, contract: Contract
 ) -> GateVerdict:
     """Run all gates on the holdout window, which neither model was trained on.
 
@@ -49,7 +45,7 @@ def run_gates(
     Args:
         rows: the rows of the holdout window, with labels, `decision_at` (epoch seconds) and the slices.
         challenger: the challenger's forecasts and decisions for these rows, in the same order.
-        champion: the champion's for the same rows; None if there is no champion to compare with.
+        champion: the champion's for the same rows, or why the challenger is not compared with a champion.
         evidence: the baselines' shares of the savings, the leakage probes, and the time per row.
         contract: defines the task, the costs, and the limit of each gate.
 
@@ -73,7 +69,7 @@ def run_gates(
             contract.gates.max_row_ms,
             "one row takes {value:.2f} ms, at most {limit:g} ms allowed",
         ),
-        _against_champion(rows, label, challenger, champion or evidence.no_champion, contract),
+        _against_champion(rows, label, challenger, champion, contract),
         _slices(rows, label, challenger, champion, contract),
     )
     return GateVerdict(gates, confusion_of(label, challenger.decision, contract))
@@ -148,12 +144,12 @@ def _against_champion(
 
 
 def _slices(
-    rows: pd.DataFrame, label: Any, challenger: Answers, champion: Answers | None, contract: Contract
+    rows: pd.DataFrame, label: Any, challenger: Answers, champion: Answers | str, contract: Contract
 ) -> Gate:
     """Compare each slice's cost with the champion's, or else with that of the best constant decision."""
     name, limit = "no slice pays", contract.gates.max_slice_loss
     cost = _costs(label, challenger, contract)
-    if champion is None:
+    if isinstance(champion, str):
         cost_model = cost_model_of(contract.costs)
         constant = np.full(len(label), cost_model.best_constant_decision(label))
         before, other = cost_model.price(label, constant), "the best constant decision"

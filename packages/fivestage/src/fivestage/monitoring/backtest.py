@@ -188,7 +188,8 @@ class BacktestData:
         return np.asarray(np.load(path), dtype=np.float64)
 
     def _train(self, as_of: int) -> Floats:
-        windows, sample = self.windows(as_of), self._sample(as_of)
+        sample = self._sample(as_of)
+        windows = sample.windows
         (fold,) = windows.folds
         trainer = trainer_of(self.contract)
         early, model = (
@@ -207,7 +208,7 @@ class BacktestData:
         return training_sample(self.rows, self.features, self.windows(as_of), self.contract)
 
     def _baselines(self, as_of: int) -> dict[BaselineName, float]:
-        return baseline_savings(self._sample(as_of), self.windows(as_of), self.contract)
+        return baseline_savings(self._sample(as_of))
 
     def _passes(self, challenger: int, champion: int, at: int) -> bool:
         """Return whether the challenger passes every gate as of a day."""

@@ -5,7 +5,7 @@ and, for statistics that are hard evidence, `lt(broken)`, whose failure means th
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,10 @@ from fivestage.monitoring.drift import DAY_COLUMN, DailySeries, Finding, detect_
 from fivestage.monitoring.label_drift import label_findings
 
 LABEL_COLUMN, FORECAST_COLUMN = "label", "forecast"
-INPUTS, SCORE, LABELS = "inputs", "score", "labels"  # the values of the metrics' parameter `check`
+Check = Literal["inputs", "score", "labels"]
+INPUTS: Check = "inputs"
+SCORE: Check = "score"
+LABELS: Check = "labels"
 DRIFTED_COLUMNS = "columns that drifted"  # their number, for the dashboard over the periods
 
 
@@ -58,7 +61,7 @@ class DriftStatistic(ColumnMetric, CalculatedMetric):
     """The distance of one statistic of a column from the reference, computed by the preset `check`."""
 
     statistic: str
-    check: str
+    check: Check
     _finding: Finding = PrivateAttr()
 
     @property
@@ -67,7 +70,7 @@ class DriftStatistic(ColumnMetric, CalculatedMetric):
         return self._finding
 
     @classmethod
-    def of(cls, finding: Finding, check: str, tests: Sequence[Any] = ()) -> "DriftStatistic":
+    def of(cls, finding: Finding, check: Check, tests: Sequence[Any] = ()) -> "DriftStatistic":
         """Return the metric of a finding: its value, its sentence, and a chart if it moved."""
         metric = cls(column=finding.column, statistic=finding.statistic, check=check, tests=list(tests))
         since = "" if finding.since is None else f"; since {day_of(finding.since * DAY)}"
@@ -83,7 +86,7 @@ class CalibratedDrift(MetricContainer):
     columns: list[str]
     false_alarm: float = 0.01
     reference_from: int = 0
-    name: str = INPUTS
+    name: Check = INPUTS
 
     def generate_metrics(self, context: Context) -> Sequence[MetricOrContainer]:
         """Return the number of drifted columns and a metric for each finding, largest drift first."""
@@ -108,7 +111,7 @@ class LabelDrift(CalibratedDrift):
 
     forecasts: list[str]
     task: str = "binary"
-    name: str = LABELS
+    name: Check = LABELS
 
     def _compare(self, reference: pd.DataFrame, current: pd.DataFrame) -> list[Finding]:
         unseen = reference[reference[DAY_COLUMN] >= self.reference_from]

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from evidently.core.report import Snapshot
 from fivestage.artifact.artifact import Artifact
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
+from fivestage.common.settings import REPORTS
 from fivestage.contract.contract import LEAST_REFERENCE, Contract, day_of, iso
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.labels import labels_of
@@ -56,6 +58,16 @@ class MonitoredPeriod:
     last_shadow: int = 0  # in the log of challengers' predictions
     labels_due: float = 0.0  # the share of labels that should have arrived by now
     matured: "tuple[MonitoredPeriod, ...]" = ()  # earlier periods that have had too few labels until now
+
+    @property
+    def days(self) -> str:
+        """Its first day, and the day at whose start it ends, in words."""
+        return f"{day_of(self.start)} to {day_of(self.end)}"
+
+    @property
+    def page(self) -> Path:
+        """The path of Evidently's page."""
+        return REPORTS / "drift" / f"{day_of(self.start)}.html"
 
     @property
     def drifted(self) -> tuple[str, ...]:

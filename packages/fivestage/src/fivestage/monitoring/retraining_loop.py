@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import TypeAdapter
 
 from fivestage.common.clock import DAY
 from fivestage.common.files import write_whole
-from fivestage.contract.contract import Contract, day, day_of, epoch
+from fivestage.contract.contract import Contract, day_of, epoch_of
 from fivestage.evaluation.gates import ADVICE, Gate
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.registry.versions import ModelRegistry, Version
@@ -112,6 +112,13 @@ class RetrainingLoop:
     folder: str
     database_url: str
     pipelines: Pipelines
+    no_requests: ClassVar[str] = NO_REQUESTS  # a reason to wait
+
+    def check(self, as_of: str) -> "tuple[MonitoredPeriod, RetrainingDecision]":
+        """Monitor the period from a day on, such as `2024-01-31`, without storing the result."""
+        start = epoch_of(as_of)
+        end = start + self.contract.monitoring.period_seconds
+        return self.pipelines.monitor(self.folder, start, end, (0, 0), (), ())
 
     def monitor_next(self) -> "tuple[MonitoredPeriod, RetrainingDecision] | None":
         """Monitor the next finished period and store the result; return None if there is none yet.
@@ -176,7 +183,7 @@ class RetrainingLoop:
         """Train again regardless of the verdict, by default as of the latest known day."""
         latest = max(self.contract.split.test_end_at, self.state().until, self._champion().as_of)
         request = RetrainingDecision(retrain=True, reason="requested by the user")
-        return self._follow_once(request, epoch(day(as_of)) if as_of else latest)
+        return self._follow_once(request, epoch_of(as_of) if as_of else latest)
 
     def state(self) -> MonitoringState:
         """Load the state; a new one starts at the champion's training day."""

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,8 +31,10 @@ from fivestage.artifact.required_features import require_features
 from fivestage.common.errors import UserError
 from fivestage.common.revision import commit
 from fivestage.common.settings import VAR
-from fivestage.contract.contract import day, day_of, epoch, iso
+from fivestage.contract.contract import day_of, epoch_of, iso
 from fivestage.data.splits import TemporalSplit
+from fivestage.evaluation.evaluate import answers_of
+from fivestage.evaluation.metrics import Answers
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.registry.pyfunc_model import ARTIFACT, described, write_flavour
 from fivestage.registry.training_runs import TrainingDetails, begin, details_of, known_numbers, metrics_of
@@ -56,6 +59,15 @@ class Version:
     as_of: int
     commit: str
     loader: str = ""
+
+    @property
+    def day(self) -> date:
+        """The day as of which it was trained."""
+        return day_of(self.as_of)
+
+    def is_after(self, day: str) -> bool:
+        """Whether it was trained as of a later day than this one, such as `2024-01-31`."""
+        return self.as_of > epoch_of(day)
 
     def record(self, value: object) -> None:
         """Store a dataclass instance as JSON with the run, in a file named after its class."""
@@ -223,6 +235,25 @@ class ModelRegistry:
                 raise UserError(f"Version {version} of {self.name} cannot predict: {error}") from error
         return found, artifact
 
+    def champion_answers(self, version: str, features: pd.DataFrame) -> Answers | str:
+        """Return the champion's forecasts and decisions, or why it cannot be compared with a challenger.
+
+        Args:
+            version: The champion's number.
+            features: Rows x features, by name, text as text.
+
+        Returns:
+            The answers, one per row. A sentence if the champion is of another artifact format, or was trained
+            with a feature that the project no longer has.
+
+        Raises:
+            UserError: If the registry does not have it, or its artifact is damaged or not the registered one.
+        """
+        try:
+            return answers_of(self.open(version)[1], features)
+        except FormatError as error:
+            return f"the champion, version {version}, cannot predict: {error}"
+
     def fetch(self, version: str, into: Path = _CACHE) -> Path:
         """Return the folder of a version's artifact, downloading it if necessary.
 
@@ -345,7 +376,7 @@ def _version(registered: ModelVersion) -> Version:
         str(registered.version),
         registered.tags["digest"],
         registered.run_id or "",
-        _epoch_of(registered.tags["as_of"]),
+        _training_time(registered.tags["as_of"]),
         registered.tags["commit"],
         registered.tags.get(LOADER, ""),
     )
@@ -358,6 +389,6 @@ def _download(version: Version, into: Path) -> Path:
     return Path(download_artifacts(f"runs:/{version.run_id}/{path}", dst_path=str(into)))
 
 
-def _epoch_of(tag: str) -> int:
+def _training_time(tag: str) -> int:
     """Convert a tag to epoch seconds: a day, or already epoch seconds, as before v0.3.0."""
-    return int(tag) if tag.isdigit() else epoch(day(tag))
+    return int(tag) if tag.isdigit() else epoch_of(tag)

@@ -1,10 +1,10 @@
 """Reports of monitored periods: a row of the page, a notice, and lines for the terminal."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fivestage.common.clock import DAY
+from fivestage.common.settings import REPORTS
 from fivestage.contract.contract import Contract, day_of
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.reporting.documents import render
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # Evidently takes seconds to import
     from fivestage.monitoring.period import MonitoredPeriod
 
 
-def period_row(monitored: "MonitoredPeriod", verdict: RetrainingDecision, drift_report: Path) -> PeriodRow:
+def period_row(monitored: "MonitoredPeriod", verdict: RetrainingDecision) -> PeriodRow:
     """Return a monitored period's results for the page, which links its drift report by a relative path."""
     performance = monitored.performance
     scored, expected = performance.scored, performance.expected
@@ -41,7 +41,7 @@ def period_row(monitored: "MonitoredPeriod", verdict: RetrainingDecision, drift_
         judged=performance.conclusive,
         verdict=f"{performance.sentence}. {advice(verdict)}: {verdict.reason}",
         estimated_cost=expected.scores["cost_per_1000"],
-        drift_report=str(drift_report),
+        drift_report=str(monitored.page.relative_to(REPORTS)),
         causes=tuple(_cause_row(cause) for cause in monitored.causes),
         estimated=expected.estimates(),
         slices=slices_of(monitored.slices),
@@ -74,13 +74,13 @@ def period_notice(
     )
 
 
-def period_lines(monitored: "MonitoredPeriod", verdict: RetrainingDecision, page: Path) -> Iterator[str]:
+def period_lines(monitored: "MonitoredPeriod", verdict: RetrainingDecision) -> Iterator[str]:
     """Describe a period for the terminal: performance, findings and advice."""
     performance = monitored.performance
     for one in monitored.matured:
-        days = f"{day_of(one.start)} to {day_of(one.end)}"
-        yield f"From {days}, by the labels that have arrived since: {one.performance.sentence}."
-    yield f"From {day_of(monitored.start)} to {day_of(monitored.end)}: {performance.sentence}."
+        yield f"From {one.days}, by the labels that have arrived since: {one.performance.sentence}."
+    yield f"From {monitored.days}: {performance.sentence}."
     yield from (f"  {cause.kind}: {cause.sentence}" for cause in monitored.causes)
     action = 'make retrain ARGS="--if-asked"' if verdict.retrain or verdict.promote else "keep the model"
-    yield f"{action}: {verdict.reason}.{f' The drift report is {page}.' if performance.rows else ''}"
+    report = f" The drift report is {monitored.page}." if performance.rows else ""
+    yield f"{action}: {verdict.reason}.{report}"

@@ -1,6 +1,6 @@
 """Report of a project's runs: the results of each stage as HTML page, model card and terminal summary."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,9 @@ from fivestage.artifact.artifact import Artifact
 from fivestage.common.clock import DAY
 from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS, RESULTS
-from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, day_of
+from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, day_of, epoch_of
 from fivestage.data.event_tables import EventTables, IngestReport
-from fivestage.data.splits import TemporalSplit
+from fivestage.data.splits import windows_at
 from fivestage.evaluation.gates import GateVerdict, Probe
 from fivestage.evaluation.metrics import Estimate
 from fivestage.features.offline import names_by_set
@@ -71,7 +71,7 @@ class Report:
         rows: pd.DataFrame,
         event_tables: EventTables,
         ingested: IngestReport,
-        windows: TemporalSplit,
+        as_of: str,
         probes: Sequence[Probe],
     ) -> None:
         """Save the results of stages 1 and 2.
@@ -80,11 +80,12 @@ class Report:
             rows: The accepted decisions with their labels, sorted by `decision_at` (epoch seconds).
             event_tables: The events.
             ingested: Counts of rows read and quarantined.
-            windows: The temporal split of `rows`.
+            as_of: The day as of which `rows` are split into windows, such as `2024-01-31`.
             probes: Results of the leakage probes.
         """
+        windows = windows_at(rows, self.problem.contract.split, epoch_of(as_of))
         first, last = (int(rows["decision_at"].iloc[place]) for place in (0, -1))
-        holdout, as_of = day_of(windows.holdout_start), day_of(windows.as_of)
+        holdout, test = day_of(windows.holdout_start), day_of(windows.as_of)
         folds = [
             WindowRow("fold", day_of(fold.start), day_of(fold.end), len(fold.valid)) for fold in windows.folds
         ]
@@ -96,8 +97,8 @@ class Report:
             windows=(
                 WindowRow("train", day_of(first), holdout, len(windows.train)),
                 *folds,
-                WindowRow("holdout", holdout, as_of, len(windows.holdout)),
-                WindowRow("test", as_of, day_of(last + DAY), len(windows.after)),
+                WindowRow("holdout", holdout, test, len(windows.holdout)),
+                WindowRow("test", test, day_of(last + DAY), len(windows.after)),
             ),
             label_rate=weekly_label(rows, self.problem.contract),
             probes=tuple(probes),
@@ -182,24 +183,17 @@ class Report:
         save(section, self.results)
         return sentences.policies(self.problem.contract, section)
 
-    def save_periods(
-        self,
-        monitored: "Sequence[tuple[MonitoredPeriod, RetrainingDecision]]",
-        page_of: Callable[[int], Path],
-    ) -> str:
+    def save_periods(self, monitored: "Sequence[tuple[MonitoredPeriod, RetrainingDecision]]") -> str:
         """Write a notice about the periods monitored in one run, and describe them for the terminal.
 
         Args:
             monitored: Each period with the policy's decision after it, oldest first; at least one.
-            page_of: Returns the drift report's path for a period's start (epoch seconds).
 
         Returns:
             Lines with each period's performance, findings and advice, and the notice's path.
         """
         path = period_notice(self.problem.contract, monitored).write(self.notices / "monitoring.md")
-        lines = [
-            line for one, verdict in monitored for line in period_lines(one, verdict, page_of(one.start))
-        ]
+        lines = [line for one, verdict in monitored for line in period_lines(one, verdict)]
         return "\n".join([*lines, f"{path} has the summary."])
 
     def save_retraining(self, result: TrainingResult) -> str:

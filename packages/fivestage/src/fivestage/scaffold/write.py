@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from fivestage.common.database import redacted
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
-from fivestage.contract.contract import load_contract
+from fivestage.contract.contract import Contract
 from fivestage.data.cleaning import text
 from fivestage.data.source import local_path
 from fivestage.reporting.number_format import every, plural
@@ -66,7 +66,7 @@ def write_problem(draft: Draft, folder: Path) -> None:
             if file == CONTRACT:  # no empty lines within a block, and at most one in a row
                 written = re.sub(r"\n{3,}", "\n\n", re.sub(r"\n{2,}(?= )", "\n", written))
             (scratch / file).write_text(written, encoding="utf-8")
-        load_contract(scratch / CONTRACT)
+        Contract.load(scratch / CONTRACT)
         _format([scratch / file for file in MODULES])
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "__init__.py").exists():

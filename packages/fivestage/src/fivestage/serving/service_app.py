@@ -38,6 +38,8 @@ class ServiceApp(FastAPI):
         public: Router of the routes that need no API key and have no limits.
     """
 
+    refusals = staticmethod(refusals)  # the error responses of a route, for its argument `responses`
+
     def __init__(
         self, service: Service, title: str, description: str, components: dict[str, Any] | None = None
     ) -> None:

@@ -17,11 +17,12 @@ from fivestage.contract.contract import (
     Event,
     MulticlassContract,
     RegressionContract,
+    epoch_of,
 )
 from fivestage.contract.cost_model import VALUE
 from fivestage.data.event_tables import EventTables, known_at, known_between
 from fivestage.data.labels import labels_of
-from fivestage.data.splits import TemporalSplit
+from fivestage.data.splits import TemporalSplit, windows_at
 from fivestage.evaluation.gates import Probe
 from fivestage.features.offline import build_features, feature_matrix, learn_categories
 from fivestage.features.problem import Problem
@@ -154,19 +155,20 @@ class LeakageProbes:
         return cls((future_is_unseen(build, complete, tables.events, problem.contract, lookback),))
 
     def with_data(
-        self, contract: Contract, rows: pd.DataFrame, features: pd.DataFrame, windows: TemporalSplit
+        self, contract: Contract, rows: pd.DataFrame, features: pd.DataFrame, as_of: str
     ) -> "LeakageProbes":
         """Add the probes of a training's data, see `data_probes`.
 
         Args:
-            contract: defines the label and the limits.
+            contract: defines the label, the windows and the limits.
             rows: the decisions with `decision_at` and `known_at`, epoch seconds, and their labels.
             features: rows x features, by name, text as text.
-            windows: positions of the rows in each window.
+            as_of: the day of the training, such as `2024-01-31`.
 
         Returns:
             These probes and the added ones.
         """
+        windows = windows_at(rows, contract.split, epoch_of(as_of))
         return LeakageProbes((*self.found, *data_probes(contract, rows, features, windows)))
 
 

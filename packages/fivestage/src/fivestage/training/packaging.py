@@ -13,8 +13,6 @@ from fivestage.artifact.scorer import ModelData, Parity, Scorer
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import CategoryColumn, Contract
 from fivestage.data.event_tables import SMOKE_ROWS, EventTables, known_between
-from fivestage.data.splits import TemporalSplit
-from fivestage.features.offline import Categories
 from fivestage.features.problem import Problem
 from fivestage.training.conversion import convert, evenly_spaced, levels_of
 from fivestage.training.sample import TrainingSample
@@ -26,22 +24,16 @@ HOLDOUT_ROWS = 64  # real rows among those on which every load checks parity
 
 @dataclass(frozen=True)
 class Fitted:
-    """The chosen model as data, with the encoders and the calibration of its forecasts."""
+    """The chosen model as data, with the calibration of its forecasts."""
 
-    names: tuple[str, ...]
-    categories: Categories
+    sample: TrainingSample
     calibration: AnyCalibration
     models: ModelData
     parity: Parity
     holdout: Floats  # the estimator's own calibrated forecasts for the holdout window
 
     def artifact(
-        self,
-        rows: pd.DataFrame,
-        windows: TemporalSplit,
-        event_tables: EventTables,
-        problem: Problem,
-        lineage: Lineage,
+        self, rows: pd.DataFrame, event_tables: EventTables, problem: Problem, lineage: Lineage
     ) -> Artifact:
         """Build the artifact, which holds everything needed for predictions.
 
@@ -49,7 +41,6 @@ class Fitted:
 
         Args:
             rows: all rows, with the contract's columns and `decision_at` (epoch seconds).
-            windows: positions of the rows in the holdout window, and `as_of` in epoch seconds.
             event_tables: events and reference data, of which the artifact keeps what predictions need.
             problem: the contract and the feature definitions.
             lineage: digests of what the version is trained from.
@@ -60,7 +51,7 @@ class Fitted:
         Raises:
             UserError: naming a feature that has no value for a row that the contract allows.
         """
-        contract, definitions = problem.contract, problem.features
+        contract, definitions, windows = problem.contract, problem.features, self.sample.windows
         holdout = rows.iloc[windows.holdout]
         lookback = definitions.lookback_seconds
         since = known_from(holdout["decision_at"].to_numpy(), windows.as_of, event_tables.since, lookback)
@@ -68,8 +59,8 @@ class Fitted:
         artifact = Artifact(
             contract=contract,
             sets=tuple(definitions.sets),
-            features=self.names,
-            categories=self.categories,
+            features=self.sample.names,
+            categories=self.sample.categories,
             reference=event_tables.reference,
             calibration=self.calibration,
             as_of=windows.as_of,
@@ -84,20 +75,12 @@ class Fitted:
         return artifact
 
 
-def fit_chosen(
-    sample: TrainingSample,
-    windows: TemporalSplit,
-    selection: Selection,
-    contract: Contract,
-    candidates: Candidates,
-) -> Fitted:
+def fit_chosen(sample: TrainingSample, selection: Selection, candidates: Candidates) -> Fitted:
     """Fit the chosen candidate on the training window, and convert it to data.
 
     Args:
-        sample: all rows, as models see them.
-        windows: positions of the rows in the training and the holdout window.
+        sample: all rows, as models see them, with their windows.
         selection: the candidate, its settings and its calibration.
-        contract: defines the task.
         candidates: unfitted estimators by name.
 
     Returns:
@@ -106,7 +89,7 @@ def fit_chosen(
     Raises:
         UserError: if the converted model does not give the estimator's scores.
     """
-    trainer, train = trainer_of(contract), windows.train
+    trainer, train = trainer_of(sample.contract), sample.windows.train
     estimator = estimator_of(candidates, selection)
     models = trainer.fit(sample.frame(train), sample.label[train], estimator)
 
@@ -116,12 +99,11 @@ def fit_chosen(
     levels = levels_of(sample.names, sample.categories)
     rows, name = evenly_spaced(sample.features[train]), selection.candidate
     model, parity = convert(models, score, rows, levels, selection.calibration, name)
-    holdout = sample.features[windows.holdout]
+    holdout = sample.features[sample.windows.holdout]
     margins = score(holdout)
     Scorer(model, selection.calibration).require_parity(Parity(holdout, margins))
     return Fitted(
-        names=sample.names,
-        categories=sample.categories,
+        sample=sample,
         calibration=selection.calibration,
         models=model,
         parity=Parity(

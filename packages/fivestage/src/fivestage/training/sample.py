@@ -7,23 +7,52 @@ import numpy as np
 import pandas as pd
 
 from fivestage.common.columns import Floats
-from fivestage.contract.contract import Contract, MulticlassContract
+from fivestage.contract.contract import Contract, MulticlassContract, epoch_of
 from fivestage.data.labels import labels_of
-from fivestage.data.splits import TemporalSplit
+from fivestage.data.splits import TemporalSplit, windows_at
 from fivestage.features.offline import Categories, feature_matrix, learn_categories
 from fivestage.features.stores import HOUR
 
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """All rows of a table; positions (`TemporalSplit`) say which of them a model may be fitted on."""
+    """All rows of a table; the windows say which of them a model may be fitted on."""
 
     features: Floats  # rows x names, text encoded by `categories`
     names: tuple[str, ...]
     categories: Categories
     keys: pd.DataFrame
     label: Any  # one per row: int64 for binary and multiclass, float64 for regression
-    classes: int = 0  # number of classes for multiclass, otherwise 0
+    windows: TemporalSplit
+    contract: Contract
+
+    @classmethod
+    def as_of(
+        cls, rows: pd.DataFrame, features: pd.DataFrame, contract: Contract, day: str
+    ) -> "TrainingSample":
+        """Split the rows into the contract's windows as of a day, and encode them for models.
+
+        Text features are encoded by the training window only.
+
+        Args:
+            rows: all rows, with labels, slices, and times in epoch seconds.
+            features: rows x features, by name, in the order of `rows`, text as text.
+            contract: defines the task, the windows, the label and the slices.
+            day: the day on which the holdout window ends, such as `2024-01-31`.
+
+        Returns:
+            All rows as models see them: rows x features, float64, with labels and keys in the same order.
+
+        Raises:
+            UserError: if a window is empty, or `monitoring.unwatched` in the contract names something that
+                is not a feature.
+        """
+        return training_sample(rows, features, windows_at(rows, contract.split, epoch_of(day)), contract)
+
+    @property
+    def classes(self) -> int:
+        """The number of classes for multiclass, otherwise 0."""
+        return len(self.contract.label.classes) if isinstance(self.contract, MulticlassContract) else 0
 
     def frame(self, rows: Any) -> pd.DataFrame:
         """Return the encoded features of some rows as a data frame."""
@@ -43,20 +72,7 @@ class TrainingSample:
 def training_sample(
     rows: pd.DataFrame, features: pd.DataFrame, windows: TemporalSplit, contract: Contract
 ) -> TrainingSample:
-    """Encode rows and their features for models; text is encoded by the training window only.
-
-    Args:
-        rows: all rows, with labels, slices and the decision's time column (epoch seconds).
-        features: rows x features, by name, in the order of `rows`, text as text.
-        windows: positions of the rows in the training window.
-        contract: defines the task, the label and the slices.
-
-    Returns:
-        All rows as models see them: rows x features, float64, with labels and keys in the same order.
-
-    Raises:
-        UserError: if `monitoring.unwatched` in the contract names something that is not a feature.
-    """
+    """Encode rows and their features for models, for given windows; see `TrainingSample.as_of`."""
     contract.require_unwatched(features.columns)
     categories = learn_categories(features, windows.train)
     return TrainingSample(
@@ -65,7 +81,8 @@ def training_sample(
         categories=categories,
         keys=lookup_keys(rows, contract),
         label=labels_of(rows, contract),
-        classes=len(contract.label.classes) if isinstance(contract, MulticlassContract) else 0,
+        windows=windows,
+        contract=contract,
     )
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from fivestage.artifact.calibration import AnyCalibration
 from fivestage.common.columns import Floats
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import BaselineName, Contract
-from fivestage.data.splits import Fold, TemporalSplit
+from fivestage.contract.contract import BaselineName
+from fivestage.data.splits import Fold
 from fivestage.evaluation.metrics import scores
 from fivestage.evaluation.task_evaluation import loss
 from fivestage.training.conversion import convert, evenly_spaced, levels_of
@@ -74,8 +74,6 @@ def parameters_of(candidates: Candidates, selection: Selection) -> dict[str, Any
 
 def select(
     sample: TrainingSample,
-    windows: TemporalSplit,
-    contract: Contract,
     candidates: Candidates,
     kept: Selection | None = None,
     code: str = "",
@@ -83,9 +81,7 @@ def select(
     """Compare baselines and candidates on the folds, and calibrate the candidate with the lowest loss.
 
     Args:
-        sample: all rows, as models see them.
-        windows: the temporal folds.
-        contract: defines the task and the baselines.
+        sample: all rows, as models see them, with the temporal folds.
         candidates: unfitted estimators by name.
         kept: an earlier selection to be reused in a retraining. Its candidate and settings are not compared
             with others, and are fitted on the folds for a new calibration only if the candidate, the
@@ -104,12 +100,13 @@ def select(
         estimator = estimator_of(candidates, kept)
         if kept.made_of == _made_of(estimator, sample, code):
             return kept
-        results = cross_validate(sample, windows, contract, {kept.candidate: estimator}, tune=False)
+        results = cross_validate(sample, {kept.candidate: estimator}, tune=False)
         results = [replace(result, settings=kept.settings) for result in results]
     else:
-        results = cross_validate(sample, windows, contract, candidates, tune=True)
-    folds, trainer = windows.folds, trainer_of(contract)
-    labels = _labels(sample, folds)
+        results = cross_validate(sample, candidates, tune=True)
+    contract, folds = sample.contract, sample.windows.folds
+    trainer = trainer_of(contract)
+    labels = _labels(sample)
     best = min(results, key=lambda result: result.loss)
     estimator = with_settings(candidates[best.name], best.settings)
 
@@ -136,20 +133,18 @@ def _made_of(estimator: Estimator, sample: TrainingSample, code: str) -> str:
     return f"{estimator!r} of {', '.join(sample.names)}, code {code}"
 
 
-def cross_validate(
-    sample: TrainingSample, windows: TemporalSplit, contract: Contract, candidates: Candidates, *, tune: bool
-) -> list[CandidateResult]:
+def cross_validate(sample: TrainingSample, candidates: Candidates, *, tune: bool) -> list[CandidateResult]:
     """Fit and score each candidate on each fold, in parallel, and tune its number of trees."""
-    folds, trainer = windows.folds, trainer_of(contract)
+    folds, trainer = sample.windows.folds, trainer_of(sample.contract)
     for name, estimator in candidates.items():
-        require_convertible(name, estimator, sample, folds[0], trainer)
+        require_convertible(name, estimator, sample)
 
     def stages(work: tuple[Estimator, Fold]) -> tuple[list[Floats], float, float]:
         started = time.time()
         return _stages(sample, work[1], work[0], trainer, tune=tune), started, time.time()
 
     fits = side_by_side(stages, [(one, fold) for one in candidates.values() for fold in folds])
-    labels = _labels(sample, folds)
+    labels = _labels(sample)
     results = []
     for number, (name, estimator) in enumerate(candidates.items()):
         staged, started, ended = zip(*fits[number * len(folds) :][: len(folds)], strict=True)
@@ -158,13 +153,11 @@ def cross_validate(
     return results
 
 
-def require_convertible(
-    name: str, estimator: Estimator, sample: TrainingSample, fold: Fold, trainer: TaskTrainer
-) -> None:
+def require_convertible(name: str, estimator: Estimator, sample: TrainingSample) -> None:
     """Fit a candidate on a few rows and convert it to data, so that an unsuitable one fails early."""
-    count = count_setting(estimator)
+    count, trainer = count_setting(estimator), trainer_of(sample.contract)
     small = with_settings(estimator, {count: FEW_TREES} if count else {})
-    rows = fold.train[-CHECKED_ROWS:]
+    rows = sample.windows.folds[0].train[-CHECKED_ROWS:]
     try:
         models = trainer.fit(sample.frame(rows), sample.label[rows], small)
     except ValueError as error:
@@ -179,8 +172,8 @@ def require_convertible(
     )
 
 
-def _labels(sample: TrainingSample, folds: Sequence[Fold]) -> list[Any]:
-    return [sample.label[fold.valid] for fold in folds]
+def _labels(sample: TrainingSample) -> list[Any]:
+    return [sample.label[fold.valid] for fold in sample.windows.folds]
 
 
 def _stages(

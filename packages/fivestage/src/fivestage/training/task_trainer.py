@@ -24,7 +24,6 @@ from fivestage.contract.contract import (
     RegressionContract,
 )
 from fivestage.contract.cost_model import DECISION, HIGH, LOW, cost_model_of
-from fivestage.data.splits import TemporalSplit
 from fivestage.evaluation.metrics import scores
 from fivestage.evaluation.task_evaluation import loss
 from fivestage.training.baselines import BASELINES
@@ -161,15 +160,12 @@ def trainer_of(contract: Contract) -> TaskTrainer:
     return _TRAINERS[contract.task](contract)
 
 
-def baseline_savings(
-    sample: TrainingSample, windows: TemporalSplit, contract: Contract
-) -> dict[BaselineName, float]:
+def baseline_savings(sample: TrainingSample) -> dict[BaselineName, float]:
     """Compute each baseline's share of the achievable savings in the holdout window.
 
     Args:
-        sample: all rows, as models see them.
-        windows: baselines are fitted on the training window and scored on the holdout window.
-        contract: defines the task, the costs and the baselines.
+        sample: all rows, as models see them; baselines are fitted on its training window and scored on its
+            holdout window.
 
     Returns:
         A share by baseline: 1 if all that could be saved is saved, 0 for the best constant decision, NaN if
@@ -178,11 +174,10 @@ def baseline_savings(
     Raises:
         ValueError: if labels or forecasts cannot be scored.
     """
-    label, trainer = sample.label[windows.holdout], trainer_of(contract)
+    contract, train, holdout = sample.contract, sample.windows.train, sample.windows.holdout
+    label, trainer = sample.label[holdout], trainer_of(contract)
     return {
-        name: scores(label, trainer.baseline(name, sample, windows.train, windows.holdout), contract.costs)[
-            "savings_share"
-        ]
+        name: scores(label, trainer.baseline(name, sample, train, holdout), contract.costs)["savings_share"]
         for name in contract.baselines
     }
 

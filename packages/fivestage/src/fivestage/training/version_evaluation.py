@@ -11,7 +11,7 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract, day_of
 from fivestage.data.event_tables import EventTables
 from fivestage.data.labels import labels_of
-from fivestage.data.splits import TemporalSplit
+from fivestage.data.splits import TemporalSplit, windows_at
 from fivestage.evaluation.evaluate import (
     Evaluation,
     artifact_forecast,
@@ -45,7 +45,6 @@ class VersionEvaluation:
         rows: pd.DataFrame,
         event_tables: EventTables,
         features: pd.DataFrame,
-        windows: TemporalSplit,
     ) -> "VersionEvaluation":
         """Evaluate a version and the ablation of its feature sets on the frozen test window.
 
@@ -56,7 +55,6 @@ class VersionEvaluation:
             rows: all decisions, with their labels.
             event_tables: the events.
             features: rows x features, by name, text as text.
-            windows: positions of the rows in each window, as when the version was trained.
 
         Returns:
             The results.
@@ -65,7 +63,9 @@ class VersionEvaluation:
             UserError: if less than one monitoring period of data follows the version's training day, or the
                 project lacks a feature of the version.
         """
-        contract, after = problem.contract, windows.after
+        contract = problem.contract
+        windows = windows_at(rows, contract.split, artifact.as_of)
+        after = windows.after
         test, days = features.iloc[after], decision_day(rows.iloc[after])
         if len(days) == 0 or np.ptp(days) + 1 < contract.monitoring.period_days:
             raise UserError(
