@@ -1276,7 +1276,7 @@ def test_a_column_that_is_hardly_ever_filled_is_no_slice(tmp_path: Path) -> None
     frame = table(y=OUTCOME, alley=rare, zone=np.array(["low", "mid", "mid"])[np.arange(300) % 3])
     frame.to_csv(tmp_path / "table.csv", index=False)
     write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "y")), tmp_path)
-    assert load_contract(tmp_path / "problem.yaml").slices == ("b", "zone")
+    assert Contract.load(tmp_path / "problem.yaml").slices == ("b", "zone")
 
 
 def test_rows_that_are_the_same_by_chance_stay(tmp_path: Path) -> None:
