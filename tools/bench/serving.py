@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from fivestage.artifact.artifact import Artifact, load_artifact
-from fivestage.capacity.measured import PATH, Capacity
+from fivestage.capacity.inputs import MEASURED, Capacity
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_between, write_text
 from fivestage.common.settings import REPORTS, ROOT, VAR
@@ -296,7 +296,7 @@ def main() -> None:
         sys.exit(str(error))
     JSON.parent.mkdir(parents=True, exist_ok=True)
     JSON.write_text(json.dumps([asdict(line) for line in lines], indent=1), encoding="utf-8")
-    write_text(PATH, capacity_of(lines, logged).model_dump_json(indent=1) + "\n")
+    write_text(MEASURED, capacity_of(lines, logged).model_dump_json(indent=1) + "\n")
     text = f"{table(lines, options.rounds)}\n\n{overload_text}"
     write_between(PAGE, "measured", text)
     print(f"{text}\n\n`make size` uses this.")

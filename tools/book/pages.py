@@ -11,9 +11,8 @@ from typing import Any
 import jinja2
 from pydantic import TypeAdapter
 
-from fivestage.capacity.assumptions import ASSUMPTIONS, PRICES, Assumptions, Prices, read
 from fivestage.capacity.cost import Cost, costs, log_gib, predictions
-from fivestage.capacity.measured import Capacity, read_capacity
+from fivestage.capacity.inputs import ASSUMPTIONS, PRICES, Assumptions, Capacity, Prices, read, read_capacity
 from fivestage.capacity.plan import CapacityPlan, plan
 from fivestage.common.errors import UserError
 from fivestage.common.files import put_between

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from fivestage.artifact.engine import MANY, MANY_STALE
-from fivestage.capacity.queueing import split_p99
+from fivestage.capacity.plan import split_p99
 from fivestage.common.errors import UserError
 from fivestage.common.settings import VAR
 from fivestage.features.encoder import encode

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fivestage.capacity.assumptions import ASSUMPTIONS, Assumptions, read
-from fivestage.capacity.measured import read_capacity
+from fivestage.capacity.inputs import ASSUMPTIONS, Assumptions, read, read_capacity
 from fivestage.capacity.patches import every_days, patches, require_current, write
 from fivestage.capacity.plan import plan
 from fivestage.capacity.size import PAGE, sized

@@ -4,11 +4,20 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from fivestage.capacity.assumptions import PRICES, UNVERIFIED, Assumptions, Price, Prices, Resources, read
 from fivestage.capacity.cost import costs, nodes
-from fivestage.capacity.measured import Capacity, read_capacity
+from fivestage.capacity.inputs import (
+    PRICES,
+    UNVERIFIED,
+    Assumptions,
+    Capacity,
+    Price,
+    Prices,
+    Resources,
+    read,
+    read_capacity,
+)
 from fivestage.capacity.plan import CORE, floor_ms, plan, queue_p99_ms
-from fivestage.capacity.plan_page import plan_page
+from fivestage.capacity.size import plan_page
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from tests.synthetic import synthetic_problem

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from fivestage.capacity.queueing import probability_up, split_p99
+from fivestage.capacity.plan import probability_up, split_p99
 
 
 def test_more_than_can_be_served_waits_without_end() -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from fivestage.capacity.assumptions import Price, read
+from fivestage.capacity.inputs import Price, read
 from fivestage.common.errors import UserError
 from fivestage.common.strict_yaml import read_yaml
 from fivestage.contract.strict_model import StrictModel

@@ -3,8 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from fivestage.capacity.assumptions import Assumptions, Cloud, Prices
-from fivestage.capacity.measured import Capacity
+from fivestage.capacity.inputs import Assumptions, Capacity, Cloud, Prices
 from fivestage.capacity.plan import CapacityPlan
 from fivestage.contract.contract import Contract
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from fivestage.capacity.assumptions import Assumptions
+from fivestage.capacity.inputs import Assumptions
 from fivestage.capacity.plan import CapacityPlan
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_text

@@ -1,11 +1,13 @@
-"""Compute replicas, resource requests and the autoscaler's target from objectives and measured capacity."""
+"""Compute replicas, resource requests and the autoscaler's target from objectives and measured capacity.
+
+A Service sends each request to a random replica, so each replica is a separate M/M/1 queue. Service times are
+assumed to be exponential; those of a model hardly vary, so waiting times are overestimated.
+"""
 
 import math
 from dataclasses import dataclass
 
-from fivestage.capacity.assumptions import Assumptions
-from fivestage.capacity.measured import Capacity
-from fivestage.capacity.queueing import probability_up, split_p99
+from fivestage.capacity.inputs import Assumptions, Capacity
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 
@@ -13,6 +15,7 @@ CORE = 1000  # millicores, the most that one process can use
 MAX_REPLICAS, MAX_SPARE = 1000, 100
 MIN_TARGET, MAX_TARGET = 50, 80  # percent of the CPU request; below that, an autoscaler reacts to noise
 TARGET_STEP = 5  # percent
+QUANTILE = 0.99
 
 
 @dataclass(frozen=True)
@@ -126,3 +129,24 @@ def max_rate(capacity: Capacity, cpu_millicores: int, seconds: float) -> float:
     if seconds <= 0:
         return 0.0
     return max(0.0, service_rate(capacity, cpu_millicores) - split_p99(0, 1, 1) / seconds)
+
+
+def split_p99(rate: float, service_rate: float, servers: int) -> float:
+    """Return the p99 of the response time when each request goes to a server at random.
+
+    The response time of M/M/1 is exponential with rate mu - lambda, so its quantile q is
+    -ln(1 - q) / (mu - lambda).
+
+    Source:
+        L. Kleinrock, Queueing Systems, vol. 1: Theory, 1975, section 3.2.
+    """
+    spare = service_rate - rate / servers
+    return -math.log(1 - QUANTILE) / spare if spare > 0 else math.inf
+
+
+def probability_up(required: int, servers: int, availability: float) -> float:
+    """Return the probability that enough servers are up, when each fails independently (a binomial tail)."""
+    return sum(
+        math.comb(servers, count) * availability**count * (1 - availability) ** (servers - count)
+        for count in range(required, servers + 1)
+    )

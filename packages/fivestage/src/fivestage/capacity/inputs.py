@@ -1,4 +1,4 @@
-"""The typed models of k8s/assumptions.yaml, the assumptions of sizing, and of the list prices."""
+"""The inputs of sizing: assumptions (k8s/assumptions.yaml), list prices, and the measured capacity."""
 
 from datetime import date
 from pathlib import Path
@@ -13,6 +13,7 @@ from fivestage.contract.strict_model import Count, Positive, Share, StrictModel,
 
 ASSUMPTIONS = ROOT / "k8s" / "assumptions.yaml"
 PRICES = Path(__file__).with_name("prices.yaml")
+MEASURED = Path(__file__).with_name("measured.json")  # written by `make bench-serving`
 UNVERIFIED = "not verified: "  # prefix of the source of a price that was not found in public
 Multiple = Annotated[float, Field(ge=1)]
 Day = Annotated[date, Field(strict=False)]  # a text in the file
@@ -118,6 +119,23 @@ class Prices(StrictModel):
         return (price.per_hour or 0) * self.hours_per_month
 
 
+class Capacity(StrictModel):
+    """The capacity of one process with a core of its own."""
+
+    measured: date
+    machine: str
+    row_cpu_ms: float  # milliseconds of CPU for a request of one row, at `rate`
+    rate: float  # requests per second, half of `most_per_s`
+    p99_ms: float  # 99th percentile of the response time at `rate`, milliseconds
+    most_per_s: float  # highest throughput, requests per second
+    batch_rows: float  # rows of the largest batch that was measured
+    batch_cpu_ms: float  # milliseconds of CPU for that batch
+    idle_cpu: float  # share of a core that is used without requests
+    start_cpu_s: float  # seconds of CPU until the process is ready
+    memory_mb: float  # peak resident memory
+    logged_bytes: float  # bytes logged for one request of one row and its response
+
+
 Read = TypeVar("Read", bound=StrictModel)
 
 
@@ -129,3 +147,13 @@ def read(kind: type[Read], path: Path) -> Read:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
         raise UserError(f"{path}: {field}: {first['msg']}. Fix that field and run again.") from error
+
+
+def read_capacity(path: Path = MEASURED) -> Capacity:
+    """Load the measured capacity."""
+    try:
+        return Capacity.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UserError(
+            f"{path} is missing or invalid: run `make bench-serving`, which writes it."
+        ) from error
