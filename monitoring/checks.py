@@ -4,10 +4,9 @@ A failed test means that the data are broken, which blocks retraining and notifi
 `is_critical=False` it only warns of drift. A failed test of the model's quality makes the period bad.
 The columns are the features, `decision day`, `label` (missing until it arrives) and `forecast`.
 
-Forecasts are compared only with days from `first_unseen_day` on, because the model was trained on the
-earlier ones and fits them too well. `judged_scores` are bias and cost with the contract's limits and their
-confidence intervals. The metrics in `quality` are only displayed, unless they get a test, as in
-`RocAuc(tests=[gt(0.7)])`.
+The reference has forecasts only on days that the model was not trained on, because it fits the others too
+well. `judged_scores` are bias and cost with the contract's limits and their confidence intervals. The metrics
+in `quality` are only displayed, unless they get a test, as in `RocAuc(tests=[gt(0.7)])`.
 """
 
 from evidently import Report
@@ -30,15 +29,12 @@ def checks(period: PeriodColumns) -> Report:
         [
             RowCount(tests=[gt(0)]),
             CalibratedDrift(columns=period.inputs, false_alarm=inputs),
-            CalibratedDrift(
-                columns=period.scores, false_alarm=score, reference_from=period.first_unseen_day, name="score"
-            ),
+            CalibratedDrift(columns=period.scores, false_alarm=score, name="score"),
             LabelDrift(
                 columns=period.inputs,
                 forecasts=period.forecasts,
                 task=contract.task,
                 false_alarm=rules.false_alarm,
-                reference_from=period.first_unseen_day,
             ),
             *map(ScoreLimit.of, period.judged_scores),
             LabelledRows(items=quality[contract.task]),

@@ -69,7 +69,7 @@ def forecast(x: Floats) -> Floats:
 
 def causes_of(period: pd.DataFrame, own: pd.DataFrame) -> tuple[Cause, ...]:
     features = pd.DataFrame(columns=["x", "y", "place"])
-    report = checks(PeriodColumns.of(features, period, 0, NO_LABELS, CONTRACT))
+    report = checks(PeriodColumns.of(features, period, NO_LABELS, CONTRACT))
     return failed_tests(run_checks(report, period, days(own, 0, 0, REFERENCE), CONTRACT, END))
 
 

@@ -6,7 +6,7 @@ Days drawn at random do not resemble their neighbours; only `consecutive_periods
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from statistics import NormalDist
 from typing import Any
@@ -17,9 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from fivestage.common.columns import Ints
 from fivestage.evaluation.daily import Bools, Column, Floats
-from fivestage.monitoring.daily_statistics import ROWS, DailyStatistic, Window
+from fivestage.monitoring.daily_statistics import ROWS, CodedColumn, DailyStatistic, Window
 from fivestage.monitoring.drift import (
-    RANKED_DAYS,
     WEEK,
     Limits,
     Reference,
@@ -34,7 +33,6 @@ from fivestage.monitoring.label_drift import (
     SCORE_INPUT,
     label_statistics,
 )
-from fivestage.monitoring.residuals import design_of
 from tools.bench.best_statistic import Names, Reached, gather, names_of, reached
 from tools.bench.faults import Fault, LabelFault, touched
 
@@ -250,16 +248,17 @@ def labelled(
     draw = np.random.default_rng([2, number])
     of_reference, of_others = drawn(plan, draw)
     (reference, then), (others, now) = (window_of(table, one) for one in (of_reference, of_others))
-    design = replace(design_of(reference), zeros=())
-    usual = label_statistics(reference, table.label[then], table.forecast[then], design, task, ranked=False)
+    columns = [CodedColumn(reference, str(name)) for name in reference.frame]
+    usual = label_statistics(reference, table.label[then], table.forecast[then], columns, task)
     lengths = {*range(1, WEEK + 1), *plan.lengths}
-    limits = {length: calibrate(_ranked(usual, length), length, plan.false_alarm) for length in lengths}
+    limits = {length: calibrate(usual, length, plan.false_alarm) for length in lengths}
 
     def look(days: Sequence[DailyStatistic], length: int, weight: Floats) -> Statistics:
-        return exceedance_of(_ranked(days, length), usual, limits[length], weight)
+        return exceedance_of(days, usual, limits[length], weight)
 
     truth = np.asarray(table.label[now])
-    as_is = label_statistics(others, truth, table.forecast[now], design, task, ranked=False)
+    inputs = [CodedColumn(others, one.name, one.reference) for one in columns]
+    as_is = label_statistics(others, truth, table.forecast[now], inputs, task)
     names = names_of(usual)
     null = Unchanged()
     for length in plan.lengths:
@@ -270,15 +269,10 @@ def labelled(
     seen = []
     for fault in faults:
         changed = fault.put(others.frame, truth, draw)
-        days = label_statistics(others, changed, table.forecast[now], design, task, ranked=False)
+        days = label_statistics(others, changed, table.forecast[now], inputs, task)
         compared = names, (*OVERALL, *fault.columns)
         seen.append(detections(partial(look, days), np.ones(others.days), 0.0, undisturbed, compared))
     return null, seen
-
-
-def _ranked(statistics: Sequence[DailyStatistic], days: int) -> list[DailyStatistic]:
-    """Labels of windows of several days are compared by ranks."""
-    return [replace(one, kind=replace(one.kind, ranked=days >= RANKED_DAYS)) for one in statistics]
 
 
 def best_of_rate(
@@ -291,14 +285,15 @@ def best_of_rate(
     """
     window, rows = window_of(table, plan.days)
     truth, forecast = np.asarray(table.label[rows]), table.forecast[rows]
-    design, draw = replace(design_of(window), zeros=()), np.random.default_rng(3)
-    usual, _ = label_statistics(window, truth, forecast, design, task, ranked=False)
+    columns = [CodedColumn(window, str(name)) for name in window.frame]
+    usual, _ = label_statistics(window, truth, forecast, columns, task)
+    draw = np.random.default_rng(3)
     scatter = usual.ratio(np.eye(window.days)).std(axis=0, ddof=1)
     limit = NormalDist().inv_cdf(1 - plan.false_alarm / 2) * scatter / np.sqrt(WEEK)
     weeks = np.concatenate([drawn_weeks(window.days, draw) for _ in range(DRAWN_WEEKS)])
     for fault in (one for one in faults if not one.columns):  # the others do not change the rate
         other = fault.put(window.frame, truth, draw)
-        changed, _ = label_statistics(window, other, forecast, design, task, ranked=False)
+        changed, _ = label_statistics(window, other, forecast, columns, task)
         far = np.abs(changed.ratio(weeks) - usual.ratio(np.ones((1, window.days))))
         seen = (far >= limit).mean(axis=0).tolist()
         yield from ((fault.name, *one) for one in zip(usual.columns, seen, strict=True))

@@ -45,9 +45,9 @@ def decide(history: RetrainingHistory) -> RetrainingDecision:
         return RetrainingDecision(retrain=False, reason="broken")
     if promotion := history.proven_challenger():
         return promotion
-    bad = [period.bad for period in history.periods[-rules.of_periods :]]
+    bad = [period.bad for period in history.judged[-rules.of_periods :]]
     old = history.days_since_training >= rules.max_age_days
-    asked = old or (bad[-1] and sum(bad) >= rules.bad_periods)
+    asked = old or (sum(bad) >= rules.bad_periods and bad[-1])
     return RetrainingDecision(retrain=asked and not history.must_wait(), reason="due")
 
 
@@ -65,6 +65,7 @@ class Weeks:
     aging: float = 0.0
     wins: bool = True  # each challenger against the champion
     start: int = 100 * WEEK
+    delay: int = 0  # weeks, until a period's labels are known
 
     @property
     def rows(self) -> range:
@@ -83,14 +84,15 @@ class Weeks:
     def costs(self, as_of: int, where: Ints) -> Floats:
         return 100 + self.aging * (self.day[where] - as_of // DAY) / 7
 
-    def judged(self, _as_of: int, start: int, _end: int) -> Any:
-        return SimpleNamespace(label_share=1.0, bad=self._week(start) in self.bad)
+    def judged(self, _as_of: int, start: int, end: int, known_by: int) -> Any:
+        known = known_by >= end + self.delay * WEEK
+        return SimpleNamespace(label_share=float(known), bad=known and self._week(start) in self.bad)
 
     def moved(self, start: int, _end: int) -> tuple[bool, tuple[str, ...]]:
         week = self._week(start)
         return week in self.drifted, ("temp",) if week in self.broken else ()
 
-    def shadow(self, challenger: int, champion: int, start: int, end: int) -> ShadowScore:
+    def shadow(self, challenger: int, champion: int, start: int, end: int, _known_by: int) -> ShadowScore:
         here = self.inside(start, end)
         saved = self.costs(champion, here) - self.costs(challenger, here)
         return saved_by_day(str(challenger), saved, self.day[here])
@@ -132,6 +134,11 @@ def test_on_drift_a_training_follows_what_moved_and_is_whole_after_the_pause() -
 def test_on_performance_two_bad_periods_of_three_ask() -> None:
     assert lived("on performance", weeks(bad=(4, 6, 10), drifted=(1, 2))) == ([7], [7])
     assert lived("on performance", weeks()) == ([], [])  # no age asks
+
+
+def test_labels_that_are_late_make_a_period_bad_once_they_arrive() -> None:
+    assert lived("on performance", weeks(bad=(4, 6, 10), delay=2)) == ([9], [9])
+    assert lived("on performance", weeks(bad=(4, 6, 10), delay=10)) == ([], [])  # no label in eight weeks
 
 
 def test_on_proven_gain_a_challenger_takes_over_once_its_shadow_has_saved() -> None:

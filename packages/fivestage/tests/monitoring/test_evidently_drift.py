@@ -20,10 +20,9 @@ from fivestage.monitoring import evidently_quality
 from fivestage.monitoring.causes import (
     Cause,
     Effect,
+    explained,
     failed_tests,
     furthest_findings,
-    with_class_names,
-    with_effects,
 )
 from fivestage.monitoring.daily_statistics import Window
 from fivestage.monitoring.drift import detect_drift
@@ -120,10 +119,10 @@ def test_a_test_says_the_value_its_limit_and_since_when() -> None:
     assert re.fullmatch(expected, cause.sentence)
     assert cause.series is not None
     effects = {"temperature": Effect(shift=0.02, changed=0.04, loss_per_1000=123.4)}
-    (told,) = with_effects((cause,), effects, "USD")
+    (told,) = explained((cause,), effects, contract_of("binary"))
     assert told.sentence.endswith(
         "; it moves the mean prediction by +0.020 and changes 4.0% of decisions, "
-        "which costs 123 USD per 1,000 if the values are wrong"
+        f"which costs 123 {contract_of('binary').costs.currency} per 1,000 if the values are wrong"
     )
 
 
@@ -251,6 +250,6 @@ def test_an_alarm_of_a_class_has_its_name() -> None:
     contract = contract_of("multiclass")
     assert isinstance(contract, MulticlassContract)
     cause = Cause("label-rate shift", "label", "label-rate shift: class 1: label: the rate is higher")
-    (named,) = with_class_names((cause,), contract)
+    (named,) = explained((cause,), {}, contract)
     assert named.sentence == f"label-rate shift: “{contract.label.classes[1]}”: label: the rate is higher"
-    assert with_class_names((cause,), contract_of("binary")) == (cause,)
+    assert explained((cause,), {}, contract_of("binary")) == (cause,)

@@ -251,9 +251,7 @@ def counted(_period: PeriodColumns) -> Report:
 
 def with_labels(period: PeriodColumns) -> Report:
     """What needs labels as well."""
-    drift = LabelDrift(
-        columns=period.inputs, forecasts=period.forecasts, reference_from=period.first_unseen_day
-    )
+    drift = LabelDrift(columns=period.inputs, forecasts=period.forecasts)
     return Report([RowCount(), drift, LabelledRows(items=[RocAuc()])])
 
 
@@ -398,9 +396,8 @@ def test_the_score_is_held_against_days_that_the_model_has_not_learnt(warehouse:
     for days, enough in ((27, False), (28, True)):  # too few for windows of seven
         fresh = replace(warehouse.artifact, trained_until=PERIOD[0] - days * DAY)
         columns, current, reference = compared(warehouse, fresh)
-        assert columns.first_unseen_day == first - days
         assert reference[DAY_COLUMN][reference["probability"].notna()].min() == first - days
-        windows = windows_of(reference, current, columns.scores, columns.first_unseen_day)
+        windows = windows_of(reference.dropna(subset=list(columns.scores)), current, columns.scores)
         assert (windows is not None) == enough
     assert windows is not None
     assert (windows[0].first, windows[0].days) == (first - 28, 28)

@@ -134,15 +134,6 @@ class BacktestData:
         self.forecast, self.baselines = cache(self._forecast), cache(self._baselines)
         self.passes, self.judged, self.moved = cache(self._passes), cache(self._judged), cache(self._moved)
 
-    @classmethod
-    def of(cls, problem: Problem, rows: pd.DataFrame, features: pd.DataFrame, data: str) -> "BacktestData":
-        """Return a problem's data with its first candidate; forecasts are cached by data and code."""
-        folder = VAR / "replay" / f"{data[:12]}-{code_digest()[:12]}"
-        folder.mkdir(parents=True, exist_ok=True)
-        text = tuple(str(name) for name, values in features.items() if is_text(values))
-        first = next(iter(problem.candidates(len(rows), text).values()))
-        return cls(rows, features, problem.contract, first, folder)
-
     @property
     def start(self) -> int:
         """The first day as of which a model can be trained, in epoch seconds."""
@@ -172,10 +163,14 @@ class BacktestData:
         """Return the positions of the rows decided in [start, end)."""
         return np.flatnonzero((self.decided >= start) & (self.decided < end))
 
-    def shadow(self, challenger: int, champion: int, start: int, end: int) -> ShadowScore:
-        """Score a challenger in shadow by the labels known at the end of a period."""
+    def before(self, start: int) -> Ints:
+        """Return the positions of the reference rows of a period."""
+        return self.inside(start - self.contract.monitoring.reference_days * DAY, start)
+
+    def shadow(self, challenger: int, champion: int, start: int, end: int, known_by: int) -> ShadowScore:
+        """Score a challenger in shadow in a period by the labels known by some time."""
         here = self.inside(start, end)
-        here = here[self.known[here] < end]
+        here = here[self.known[here] < known_by]
         saved = self.costs(champion, here) - self.costs(challenger, here)
         return saved_by_day(str(day_of(challenger)), saved, self.day[here])
 
@@ -217,12 +212,12 @@ class BacktestData:
         window = self.rows.iloc[windows.holdout]
         return run_gates(window, new, current, evidence, self.contract).passed
 
-    def _judged(self, as_of: int, start: int, end: int) -> Performance:
-        """Judge a model's performance in a period by the labels known at its end."""
-        here = self.inside(start, end)
-        known, before = self.known[here] < end, self.label[self._before(start, end)]
-        answers = self.answers(as_of, here)
-        return judge(self.label[here], known, answers, self.day[here], before, self.contract)
+    def _judged(self, as_of: int, start: int, end: int, known_by: int) -> Performance:
+        """Judge a model's performance in a period by the labels known by some time."""
+        here, before = self.inside(start, end), self.before(start)
+        usual = self.label[before[self.known[before] < known_by]]
+        known, answers = self.known[here] < known_by, self.answers(as_of, here)
+        return judge(self.label[here], known, answers, self.day[here], usual, self.contract)
 
     def _moved(self, start: int, end: int) -> tuple[bool, tuple[str, ...]]:
         """Return whether the inputs of a period drifted from the days before, and which are broken."""
@@ -230,17 +225,12 @@ class BacktestData:
         monitored = [str(name) for name in self.features if name not in rules.unwatched]
         before, now = (
             self.features.iloc[where].assign(**{DAY_COLUMN: self.day[where]})
-            for where in (self._before(start, end), self.inside(start, end))
+            for where in (self.before(start), self.inside(start, end))
         )
         windows = windows_of(before, now, monitored)
         findings = [] if windows is None else detect_drift(*windows, rules.false_alarm)
         broken = dict.fromkeys(one.column for one in findings if one.is_broken)
         return any(one.drifted for one in findings), tuple(broken)
-
-    def _before(self, start: int, end: int) -> Ints:
-        """Return the positions of the reference rows whose labels are known at a period's end."""
-        here = self.inside(start - self.contract.monitoring.reference_days * DAY, start)
-        return here[self.known[here] < end]
 
 
 def simulate(
@@ -250,20 +240,30 @@ def simulate(
 
     The gates compare a challenger with the champion at once (`evaluate_first`), or after it ran in shadow.
     """
-    contract, length = year.contract, year.contract.monitoring.period_days * DAY
-    champion, challenger = year.start, 0
+    contract, rules = year.contract, year.contract.monitoring
+    length, champion, challenger = rules.period_seconds, year.start, 0
     trained, promoted = [champion - phase * length], []
     cost: Floats = np.zeros(len(year.rows))
     periods: list[PeriodSummary] = []
+    models: dict[int, tuple[int, int]] = {}  # champion and challenger of each period, by its start
+
+    def summary(start: int, known_by: int) -> PeriodSummary:
+        end, (champion, challenger) = start + length, models[start]
+        performance = year.judged(champion, start, end, known_by)
+        shadow = year.shadow(challenger, champion, start, end, known_by) if challenger else None
+        drifted, broken = year.moved(start, end)
+        share, bad = performance.label_share, performance.bad
+        return PeriodSummary(share, bad, broken, shadow, drifted, start, end)
+
     for start in year.starts():
         end = start + length
         here = year.inside(start, end)
         if not here.size:
             continue  # nothing was decided in this period
         cost[here] = year.costs(champion, here)
-        performance, (drifted, broken) = year.judged(champion, start, end), year.moved(start, end)
-        shadow = year.shadow(challenger, champion, start, end) if challenger else None
-        periods.append(PeriodSummary(performance.label_share, performance.bad, broken, shadow, drifted))
+        models[start] = champion, challenger
+        periods = [summary(one.start, end) if one.is_due(end, rules) else one for one in periods]
+        periods.append(summary(start, end))
         if start == year.starts()[-1]:
             break  # a model trained now would never be used
         history = RetrainingHistory.of(periods, trained, end, contract)
@@ -304,7 +304,11 @@ def backtest(
     Raises:
         UserError: If no period is left after the first model.
     """
-    return compare_policies(BacktestData.of(problem, rows, features, data), decide, tell)
+    folder = VAR / "replay" / f"{data[:12]}-{code_digest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = tuple(str(name) for name, values in features.items() if is_text(values))
+    first = next(iter(problem.candidates(len(rows), text).values()))
+    return compare_policies(BacktestData(rows, features, problem.contract, first, folder), decide, tell)
 
 
 def compare_policies(year: BacktestData, decide: Policy, tell: Callable[[str], None]) -> Comparison:

@@ -113,33 +113,19 @@ def effects_of(
     return effects
 
 
-def with_effects(
-    causes: tuple[Cause, ...], effects: Mapping[str, Effect], currency: str
+def explained(
+    causes: tuple[Cause, ...], effects: Mapping[str, Effect], contract: Contract
 ) -> tuple[Cause, ...]:
-    """Add the columns' effects to the causes, and sort the causes of each kind by them."""
-    kinds = [*DATA, "label-rate shift", "concept shift"]
-
-    def order(cause: Cause) -> tuple[int, float]:
-        return kinds.index(cause.kind), -abs(effects.get(cause.subject, Effect()).shift)
-
-    def explained(cause: Cause) -> Cause:
-        effect = effects.get(cause.subject)
-        return (
-            replace(cause, sentence=cause.sentence + effect.words(cause.kind, currency)) if effect else cause
-        )
-
-    return tuple(map(explained, sorted(causes, key=order)))
-
-
-def with_class_names(causes: Iterable[Cause], contract: Contract) -> tuple[Cause, ...]:
-    """Write the names of classes in place of their indices in the sentences."""
-    if not isinstance(contract, MulticlassContract):
-        return tuple(causes)
-    classes = contract.label.classes
-    return tuple(
-        replace(one, sentence=CLASS.sub(lambda index: f"“{classes[int(index[1])]}”", one.sentence))
-        for one in causes
-    )
+    """Add the columns' effects and the names of classes to the causes, and sort each kind by its effects."""
+    kinds, found = [*DATA, "label-rate shift", "concept shift"], []
+    classes = contract.label.classes if isinstance(contract, MulticlassContract) else ()
+    names = {f"{place}": f"“{name}”" for place, name in enumerate(classes)}
+    for cause in causes:
+        effect = effects.get(cause.subject, Effect())
+        words = effect.words(cause.kind, contract.costs.currency) if cause.subject in effects else ""
+        sentence = CLASS.sub(lambda index: names.get(index[1], index[0]), cause.sentence) + words
+        found.append((kinds.index(cause.kind), -abs(effect.shift), replace(cause, sentence=sentence)))
+    return tuple(cause for *_, cause in sorted(found, key=lambda one: one[:2]))
 
 
 def _metric(test: MetricTestResult, snapshot: Snapshot) -> Metric:

@@ -28,6 +28,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from fivestage.evaluation.daily import Bools, Column, Floats, sums
 
@@ -40,6 +41,9 @@ BROKEN_SHARE = 0.1  # of the values missing, of the rows repeated, of the number
 BROKEN_VOLUME = math.log(2)  # half or twice the rows per day, more than a season changes within a few weeks
 TOUCHED = 0.5  # a minimum or maximum that this share of days reaches counts as a bound
 FAR = 0.5  # of the range's width: new records stay within, values in another unit do not
+QUANTILES = 200  # per numeric column; more would only resolve noise
+RANKS = (np.arange(QUANTILES) + 0.5) / QUANTILES
+NORMAL_SCORES = norm.ppf(RANKS)
 
 Ints = NDArray[np.int64]
 
@@ -82,11 +86,9 @@ class Statistic:
     least: float  # the minimum limit of a difference
     scale: Callable[[Floats], Floats] = np.asarray  # the transformation of the ratio before comparison
     jackknifed: bool = False  # leave out the day that moves it most, see `compare_days`
-    ranked: bool = False  # compare the ranks of the days, see `rank_sums`; only windows of several days
+    ranked: bool = False  # in windows of several days, compare the ranks of the days, see `rank_sums`
     broken: float | None = None  # the difference from which on the data are broken, not drifted; None: never
     words: str = "{name} {now:.1%}, was {then:.1%}"
-    # Probability of it, from the reference's rows per day; if likely, no fault.
-    by_chance: Callable[[Floats], float] = lambda _: 0.0
 
 
 LEVEL_SHARE = "share of '{label}' {now:.1%}, was {then:.1%}"
@@ -96,8 +98,7 @@ STATISTICS = (
     Statistic("missing share", LEAST_SHARE, broken=BROKEN_SHARE),
     Statistic("level share", LEAST_SHARE, jackknifed=True, words=LEVEL_SHARE),
     Statistic("rows a day", LEAST_CHANGE, np.log1p, jackknifed=True, broken=BROKEN_VOLUME, words=ROWS_A_DAY),
-    # Poisson, on the quietest day.
-    Statistic(NO_ROWS, LEAST_SHARE, broken=0.0, by_chance=lambda rows: math.exp(-rows.min())),
+    Statistic(NO_ROWS, LEAST_SHARE, broken=0.0),
     Statistic("duplicate share", LEAST_SHARE, broken=BROKEN_SHARE),
     Statistic("unseen share", LEAST_SHARE),
     Statistic("new share", LEAST_CHANGE, jackknifed=True),
@@ -141,95 +142,111 @@ class DailyStatistic:
 
 @dataclass(frozen=True)
 class ReferenceColumn:
-    """A column's values, levels and limits in the reference, which define the counts in later windows."""
+    """A column's values in the reference, which define the statistics of later windows."""
 
     values: pd.Index  # all of the reference
-    levels: pd.Index  # the frequent ones, if the column is categorical
-    bounds: tuple[float, float] | None = None  # minimum and maximum, infinite where few days reach it
-    range: tuple[float, float] | None = (
-        None  # the reference's range, extended by half its width on either side
-    )
+    levels: pd.Index  # of a category: the frequent ones
+    quantiles: Floats  # of a number
+    # Minimum and maximum of a number, infinite where few days reach it.
+    bounds: tuple[float, float] = (-np.inf, np.inf)
+    zeros: bool = False  # whether a number is often zero and often not: a state or default (Cragg, 1971)
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the column holds numbers; otherwise it is a category."""
+        return self.quantiles.size > 0
 
 
-def daily_statistics(
-    window: Window, columns: Sequence[str], known: Sequence[ReferenceColumn] = ()
-) -> tuple[list[DailyStatistic], list[ReferenceColumn]]:
-    """Return the statistics of columns and rows, and the reference columns: `known`, or this window's."""
-    reference: list[ReferenceColumn] = []
-    codes = pd.DataFrame({"day": window.of_day})
-    items: dict[str, list[Item]] = defaultdict(list)
-    for place, name in enumerate(columns):
+class CodedColumn:
+    """A window's column as codes of its distinct values; without a reference it becomes one itself."""
+
+    def __init__(self, window: Window, name: str, reference: ReferenceColumn | None = None) -> None:
+        self.name, self.window, self.is_reference = name, window, reference is None
         values = window.column(name)
-        numeric = pd.api.types.is_numeric_dtype(known[place].values if known else values)
-        code, distinct = pd.factorize(numbers_of(values) if numeric else values)
-        codes[place] = code.astype(np.int32)
-        counts = _Counts(window, code, pd.Index(distinct, dtype=np.float64 if numeric else "string"))
-        reference.append(known[place] if known else _reference_column(counts))
-        for statistic, label, above, below in _column_sums(counts, reference[-1], reference=not known):
-            items[statistic].append((name, label, above, below))
-    ones = np.ones(window.days)
-    duplicate = codes.duplicated().to_numpy() & (len(columns) > 0)
+        numeric = pd.api.types.is_numeric_dtype(values) if reference is None else reference.numeric
+        code, distinct = pd.factorize(numbers_of(values) if numeric else values)  # -1 is missing
+        self.code = code.astype(np.int32)
+        self.distinct = pd.Index(distinct, dtype=np.float64 if numeric else "string")
+        self.reference = self._reference(numeric=numeric) if reference is None else reference
+
+    def items(self) -> Iterator[tuple[str, Item]]:
+        """Yield each item of the column with the name of its statistic."""
+        distinct, rows, known = self.distinct, self.window.rows, self.reference
+        present, width = self.code >= 0, max(len(distinct), 1)
+        pairs = pd.Series(self.window.of_day[present] * width + self.code[present]).value_counts(sort=False)
+        (day, value), times = np.divmod(pairs.index.to_numpy(), width), pairs.to_numpy()
+
+        def by_day(flagged: Bools) -> Floats:
+            """Return how often flagged distinct values occur on each day (days,)."""
+            return sums(day, times * np.asarray(flagged)[value], self.window.days)
+
+        values = by_day(np.ones(len(distinct), dtype=np.bool_))
+        yield "missing share", (self.name, "", rows - values, rows)
+        for level in known.levels:
+            yield "level share", (self.name, level, by_day(distinct == level), values)
+        only = np.bincount(value, minlength=len(distinct)) == 1  # on one day
+        unseen = by_day(only if self.is_reference else ~distinct.isin(known.values))
+        yield "new share" if known.numeric else "unseen share", (self.name, "", unseen, values)
+        modal = np.zeros(len(rows))
+        np.maximum.at(modal, day, times)
+        with_values = (values > 0).astype(np.float64)
+        yield "modal share", (self.name, "", modal / np.maximum(values, 1), with_values)
+        if known.numeric:
+            low, high = known.values.min(), known.values.max()
+            margin = FAR * (high - low)
+            for kind, (least, most), total in (
+                ("out of bounds", known.bounds, values),
+                ("out of range", (low - margin, high + margin), rows),
+            ):
+                yield kind, (self.name, "", by_day((distinct < least) | (distinct > most)), total)
+
+    @cached_property
+    def scores(self) -> NDArray[np.float32]:
+        """The design columns of the residuals by distinct value; 0 if missing (1 + values, columns).
+
+        Normal scores of numbers (Blom, 1958), and indicators of zero, if it is frequent, and of levels.
+        """
+        known, columns = self.reference, [self.distinct == level for level in self.reference.levels]
+        if known.numeric:
+            columns = [np.interp(self.distinct, known.quantiles, NORMAL_SCORES)]
+            columns += [self.distinct == 0] if known.zeros else []
+        scores = np.zeros((len(self.distinct) + 1, len(columns)), dtype=np.float32)
+        for place, column in enumerate(columns):
+            scores[:-1, place] = column
+        return scores
+
+    def _reference(self, *, numeric: bool) -> ReferenceColumn:
+        distinct, present = self.distinct, self.code >= 0
+        rows = np.bincount(self.code[present], minlength=len(distinct))
+        if not numeric or not len(distinct):  # rarer levels cannot reach the minimum limit
+            levels = distinct[rows >= LEAST_SHARE * len(self.code)]
+            return ReferenceColumn(distinct, levels, np.zeros(QUANTILES if numeric else 0))
+        order, day = distinct.argsort(), self.window.of_day
+        quantiles = distinct[order].to_numpy()[np.searchsorted(rows[order].cumsum(), RANKS * rows.sum())]
+        ends = (np.unique(day[self.code == place]).size for place in (order[0], order[-1]))
+        low, high = (days >= TOUCHED * np.unique(day[present]).size for days in ends)
+        bounds = distinct.min() if low else -np.inf, distinct.max() if high else np.inf
+        zeros = LEAST_SHARE <= rows[distinct == 0].sum() / rows.sum() <= 1 - LEAST_SHARE
+        return ReferenceColumn(distinct, distinct[:0], quantiles, bounds, bool(zeros))
+
+
+def daily_statistics(window: Window, columns: Sequence[CodedColumn]) -> list[DailyStatistic]:
+    """Return the statistics of a window's columns and rows."""
+    items: dict[str, list[Item]] = defaultdict(list)
+    for column in columns:
+        for statistic, item in column.items():
+            items[statistic].append(item)
+    ones, codes = np.ones(window.days), {one.name: one.code for one in columns}
+    duplicate = pd.DataFrame({ROWS: window.of_day, **codes}).duplicated().to_numpy() & (len(columns) > 0)
     items["rows a day"] = [(ROWS, "", window.rows, ones)]
     items[NO_ROWS] = [(ROWS, "", (window.rows == 0).astype(np.float64), ones)]
     items["duplicate share"] = [(ROWS, "", sums(window.of_day, duplicate, window.days), window.rows)]
-    kinds = (
-        one if one.by_chance(window.rows) < LEAST_SHARE else replace(one, broken=None) for one in STATISTICS
-    )
-    return [DailyStatistic.of(kind, items[kind.name]) for kind in kinds if items[kind.name]], reference
+    by_chance = {NO_ROWS} if math.exp(-window.rows.min()) >= LEAST_SHARE else ()  # Poisson: the quietest day
+    kinds = (replace(kind, broken=None) if kind.name in by_chance else kind for kind in STATISTICS)
+    return [DailyStatistic.of(kind, items[kind.name]) for kind in kinds if items[kind.name]]
 
 
 def numbers_of(values: pd.Series) -> Floats:
     """Convert a column to finite numbers; all other values become NaN."""
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     return np.where(np.isfinite(numbers), numbers, np.nan)
-
-
-def frequent_levels(counts: pd.Series, rows: float) -> pd.Index:
-    """Return the levels to compare one by one; rarer ones cannot reach the minimum limit."""
-    return counts[counts >= LEAST_SHARE * rows].index
-
-
-class _Counts:
-    """How often each distinct value of a column occurs on each day, as `times` per (day, value) pair."""
-
-    def __init__(self, window: Window, code: Ints, distinct: pd.Index) -> None:
-        present, width = code >= 0, max(len(distinct), 1)
-        pairs = pd.Series(window.of_day[present] * width + code[present]).value_counts(sort=False)
-        self.day, self.value = np.divmod(pairs.index.to_numpy(), width)
-        self.times, self.distinct, self.rows = pairs.to_numpy(), distinct, window.rows
-
-    def by_day(self, flagged: Bools) -> Floats:
-        """Return how often flagged distinct values occur on each day (days,)."""
-        return sums(self.day, self.times * flagged[self.value], len(self.rows))
-
-
-def _reference_column(counts: _Counts) -> ReferenceColumn:
-    distinct = counts.distinct
-    if not pd.api.types.is_numeric_dtype(distinct):
-        rows = pd.Series(np.bincount(counts.value, counts.times, len(distinct)), distinct)
-        return ReferenceColumn(distinct, frequent_levels(rows, counts.rows.sum()))
-    days_with = np.bincount(counts.value, minlength=len(distinct))
-    frequent = distinct[days_with >= TOUCHED * np.unique(counts.day).size]
-    low, high = distinct.min(), distinct.max()
-    bounds = low if low in frequent else -np.inf, high if high in frequent else np.inf
-    margin = FAR * (high - low)
-    return ReferenceColumn(distinct, distinct[:0], bounds, (low - margin, high + margin))
-
-
-def _column_sums(counts: _Counts, known: ReferenceColumn, *, reference: bool) -> Iterator[Item]:
-    """Yield each item of a column: the statistic's name, the label, numerator and denominator by day."""
-    distinct, rows = counts.distinct, counts.rows
-    values = counts.by_day(np.ones(len(distinct), dtype=np.bool_))
-    yield "missing share", "", rows - values, rows
-    for level in known.levels:
-        yield "level share", level, counts.by_day(np.asarray(distinct == level, dtype=np.bool_)), values
-    only = np.bincount(counts.value, minlength=len(distinct)) == 1
-    new = "unseen share" if known.bounds is None else "new share"
-    yield new, "", counts.by_day(only if reference else ~distinct.isin(known.values)), values
-    modal = np.zeros(len(rows))
-    np.maximum.at(modal, counts.day, counts.times)
-    yield "modal share", "", modal / np.maximum(values, 1), (values > 0).astype(np.float64)
-    for name, limits, total in (("out of bounds", known.bounds, values), ("out of range", known.range, rows)):
-        if limits is not None:
-            beyond = (distinct < limits[0]) | (distinct > limits[1])
-            yield name, "", counts.by_day(np.asarray(beyond, dtype=np.bool_)), total

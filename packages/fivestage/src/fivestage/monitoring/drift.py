@@ -18,15 +18,8 @@ import pandas as pd
 
 from fivestage.contract.contract import LEAST_REFERENCE
 from fivestage.evaluation.daily import NAN, Bools, Floats
-from fivestage.monitoring.daily_statistics import ROWS, DailyStatistic, Window, daily_statistics
-from fivestage.monitoring.residuals import (
-    MEAN,
-    MEAN_BY_DAY,
-    SPREAD,
-    design_of,
-    products,
-    residual_statistics,
-)
+from fivestage.monitoring.daily_statistics import ROWS, CodedColumn, DailyStatistic, Window, daily_statistics
+from fivestage.monitoring.residuals import MEAN, MEAN_BY_DAY, SPREAD, products, residual_statistics
 
 DAY_COLUMN = "decision day"
 USUAL = 0.95  # quantile of the reference's days beyond which a day, or mock window, stands out
@@ -90,16 +83,15 @@ class Reference:
     """A reference window whose statistics are computed once, for any number of comparisons."""
 
     def __init__(self, window: Window) -> None:
-        self.window, self.design = window, design_of(window)
-        self.product = products(window, self.design)
-        counted, self.known = daily_statistics(window, list(map(str, window.frame)))
-        self.statistics = [*counted, *residual_statistics(self.product, self.product, self.design)[0]]
+        self.window, self.columns = window, [CodedColumn(window, str(name)) for name in window.frame]
+        counted, self.product = daily_statistics(window, self.columns), products(window, self.columns)
+        self.statistics = [*counted, *residual_statistics(self.product, self.product, self.columns)[0]]
 
     def count(self, window: Window) -> list[DailyStatistic]:
         """Compute the same statistics for another window."""
-        counted, _ = daily_statistics(window, list(map(str, self.window.frame)), self.known)
-        product = products(window, self.design)
-        return [*counted, *residual_statistics(self.product, product, self.design)[1]]
+        columns = [CodedColumn(window, one.name, one.reference) for one in self.columns]
+        counted, product = daily_statistics(window, columns), products(window, columns)
+        return [*counted, *residual_statistics(self.product, product, columns)[1]]
 
 
 def detect_drift(reference: Window, current: Window, false_alarm: float) -> list[Finding]:
@@ -113,15 +105,14 @@ def detect_drift(reference: Window, current: Window, false_alarm: float) -> list
 
 
 def windows_of(
-    reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[str], reference_from: int = 0
+    reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[str]
 ) -> tuple[Window, Window] | None:
     """Return the windows of a report's frames, or None if the reference is too short for calibration."""
-    frames = reference[reference[DAY_COLUMN] >= reference_from], current
-    if any(frame.empty for frame in frames):
+    if reference.empty or current.empty:
         return None
     then, now = (
         Window(frame[list(columns)], day, int(day[0]), int(day[-1] - day[0]) + 1)
-        for frame in frames
+        for frame in (reference, current)
         for day in [frame[DAY_COLUMN].to_numpy(dtype=np.int64)]
     )
     return None if then.days < LEAST_REFERENCE * now.days else (then, now)
@@ -146,7 +137,6 @@ def compare_days(
     """Return the distance of each statistic of some windows from the reference, by weights of their days.
 
     A jackknifed statistic leaves out the window's day that moves it most, so that one odd day is not drift.
-    Ranked statistics are left out of windows that have too few days.
     """
     window, day = np.nonzero(days)
     without = days[window]
@@ -154,10 +144,9 @@ def compare_days(
     length = np.count_nonzero(days, axis=1)
     distances = {}
     for one, other in zip(now, then, strict=True):
-        if one.kind.ranked:
-            if length.min() >= RANKED_DAYS:
-                trifle = one.distance(days, other, reference_days) < one.kind.least
-                distances[one.kind.name] = np.where(trifle, 0, rank_sums(one, other, days, reference_days))
+        if one.kind.ranked and length.min() >= RANKED_DAYS:
+            trifle = one.distance(days, other, reference_days) < one.kind.least
+            distances[one.kind.name] = np.where(trifle, 0, rank_sums(one, other, days, reference_days))
         elif one.kind.jackknifed and length.min() > 1:
             remaining = one.distance(without, other, reference_days[window])
             distances[one.kind.name] = np.minimum.reduceat(remaining, length.cumsum() - length)
@@ -210,9 +199,9 @@ def calibrate(
     distances, limits = compare_days(reference, reference, mock, usable - mock), {}
     share = false_alarm / len(distances)
     beyond = np.log(1 / share) / furthest_mock
-    for one in (one for one in reference if one.kind.name in distances):
+    for one in reference:
         distance, least = distances[one.kind.name], one.kind.least
-        if one.kind.ranked:
+        if one.kind.ranked and window_days >= RANKED_DAYS:
             furthest = rank_sums(one, one, ranked, usable - ranked).max(axis=1)
             limit = np.quantile(furthest, 1 - share, method="higher")
             limits[one.kind.name] = np.full(distance.shape[1], limit)
@@ -265,8 +254,7 @@ def findings_of(
     """Return the finding of each statistic and column; `firsts` are the first days of both windows."""
     weights = [days_with_values(some)[None].astype(np.float64) for some in (counted, reference)]
     distances, findings = compare_days(counted, reference, *weights), []
-    compared = [pair for pair in zip(counted, reference, strict=True) if pair[0].kind.name in distances]
-    for now, was in compared:
+    for now, was in zip(counted, reference, strict=True):
         kind, value, limit = now.kind, distances[now.kind.name][0], limits[now.kind.name]
         current, before = (one.ratio(weight)[0] for one, weight in zip((now, was), weights, strict=True))
         for column in dict.fromkeys(now.columns):

@@ -21,7 +21,7 @@ from pydantic.v1 import PrivateAttr  # Evidently's metrics are models of Pydanti
 from fivestage.common.clock import DAY
 from fivestage.contract.contract import day_of
 from fivestage.monitoring.daily_statistics import ROWS
-from fivestage.monitoring.drift import DAY_COLUMN, DailySeries, Finding, detect_drift, windows_of
+from fivestage.monitoring.drift import DailySeries, Finding, detect_drift, windows_of
 from fivestage.monitoring.label_drift import label_findings
 
 LABEL_COLUMN, FORECAST_COLUMN = "label", "forecast"
@@ -81,11 +81,10 @@ class DriftStatistic(ColumnMetric, CalculatedMetric):
 
 
 class CalibratedDrift(MetricContainer):
-    """Preset: the drift of some columns from the reference from a day on, see `detect_drift`."""
+    """Preset: the drift of some columns from the reference, see `detect_drift`."""
 
     columns: list[str]
     false_alarm: float = 0.01
-    reference_from: int = 0
     name: Check = INPUTS
 
     def generate_metrics(self, context: Context) -> Sequence[MetricOrContainer]:
@@ -102,25 +101,27 @@ class CalibratedDrift(MetricContainer):
         ]
 
     def _compare(self, reference: pd.DataFrame, current: pd.DataFrame) -> list[Finding]:
-        windows = windows_of(reference, current, self.columns, self.reference_from)
+        if self.name == SCORE:  # the reference has none on the days that the model was trained on
+            reference = reference.dropna(subset=self.columns)
+        windows = windows_of(reference, current, self.columns)
         return [] if windows is None else detect_drift(*windows, self.false_alarm)
 
 
 class LabelDrift(CalibratedDrift):
-    """Preset: the drift of labels relative to their forecasts, on the rows whose label has arrived."""
+    """Preset: the drift of labels relative to their forecasts, on the rows that have both."""
 
     forecasts: list[str]
     task: str = "binary"
     name: Check = LABELS
 
     def _compare(self, reference: pd.DataFrame, current: pd.DataFrame) -> list[Finding]:
-        unseen = reference[reference[DAY_COLUMN] >= self.reference_from]
-        frames = unseen[unseen[LABEL_COLUMN].notna()], current[current[LABEL_COLUMN].notna()]
-        windows = windows_of(*frames, self.columns)
+        needed = [LABEL_COLUMN, *self.forecasts]
+        then, now = (one.dropna(subset=needed) for one in (reference, current))
+        windows = windows_of(then, now, self.columns)
         if windows is None:
             return []
-        labels = [one[LABEL_COLUMN].to_numpy(dtype=np.float64) for one in frames]
-        forecasts = [one[self.forecasts].to_numpy(dtype=np.float64) for one in frames]
+        labels = [one[LABEL_COLUMN].to_numpy(dtype=np.float64) for one in (then, now)]
+        forecasts = [one[self.forecasts].to_numpy(dtype=np.float64) for one in (then, now)]
         return label_findings(windows, labels, forecasts, self.task, self.false_alarm)
 
 

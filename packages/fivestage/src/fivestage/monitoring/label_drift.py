@@ -16,23 +16,30 @@ a stormy day hardly affects ranks.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from fivestage.contract.cost_model import HIGH, LOW, VALUE
 from fivestage.evaluation.daily import SMALLEST, Column, Floats, sums
-from fivestage.monitoring.daily_statistics import LEAST_SHARE, DailyStatistic, Item, Statistic, Window
-from fivestage.monitoring.drift import RANKED_DAYS, Finding, calibrate, findings_of
-from fivestage.monitoring.residuals import Design, design_of
+from fivestage.monitoring.daily_statistics import (
+    LEAST_SHARE,
+    CodedColumn,
+    DailyStatistic,
+    Item,
+    Statistic,
+    Window,
+)
+from fivestage.monitoring.drift import Finding, calibrate, findings_of
+from fivestage.monitoring.residuals import design_matrix, design_names
 
 LABEL, CONFIDENT_ROWS, SCORE_INPUT = "label", "label of confident rows", "the score"
 SMALLEST_VARIANCE = 0.01  # added to that of a label, so that no single confident row dominates
 SMALLEST_WIDTH = 0.2  # share of the median width, added to an interval's width for the same reason
 MAX_WIDTHS = 5.0  # limit of a residual, in widths of the interval
 CHANGED = "its relation to the label has changed: mean product with the error {now:+.3f}, was {then:+.3f}"
-RATE = Statistic("label bias", LEAST_SHARE, jackknifed=True, words="{label} by {now:+.1%}, was {then:+.1%}")
-MEANING = Statistic("label by input", LEAST_SHARE, jackknifed=True, words=CHANGED)
+BIAS = "{label} by {now:+.1%}, was {then:+.1%}"
+RATE = Statistic("label bias", LEAST_SHARE, jackknifed=True, ranked=True, words=BIAS)
+MEANING = Statistic("label by input", LEAST_SHARE, jackknifed=True, ranked=True, words=CHANGED)
 
 
 def label_findings(
@@ -50,23 +57,23 @@ def label_findings(
     usual_days, days = (int(np.count_nonzero(window.rows)) for window in windows)
     if usual_days < 2 * days:  # too few for `calibrate`
         return []
-    design = replace(design_of(reference), zeros=())
+    columns = [CodedColumn(reference, str(name)) for name in reference.frame]
+    inputs = columns, [CodedColumn(current, one.name, one.reference) for one in columns]
     was, now = (
-        label_statistics(window, label, forecast, design, task, ranked=days >= RANKED_DAYS)
-        for window, label, forecast in zip(windows, labels, forecasts, strict=True)
+        label_statistics(*given, task) for given in zip(windows, labels, forecasts, inputs, strict=True)
     )
     limits = calibrate(was, days, false_alarm)
     return findings_of(now, was, limits, (reference.first, current.first))
 
 
 def label_statistics(
-    window: Window, label: Column, forecast: Floats, design: Design, task: str, *, ranked: bool
+    window: Window, label: Column, forecast: Floats, columns: Sequence[CodedColumn], task: str
 ) -> list[DailyStatistic]:
-    """Compute both statistics by day for a window whose frame holds the inputs."""
+    """Compute both statistics by day for a window with these columns of inputs."""
     in_widths = task == "regression"
     words = "outcomes differ" if in_widths else "the rate differs"
     words += f" from the predictions{', in widths of the interval,' if in_widths else ''}"
-    inputs, names = design.matrix(window)[:, 1:].T, (SCORE_INPUT, *design.names.tolist())
+    inputs, names = design_matrix(columns, 0, len(label))[:, 1:].T, [SCORE_INPUT, *design_names(columns)]
     rate: list[Item] = []
     relation: list[Item] = []
 
@@ -84,8 +91,7 @@ def label_statistics(
             (prefix + name, "", by_day(weighted * one), weights)
             for name, one in zip(names, (score, *inputs), strict=True)
         ]
-    kinds = (replace(kind, ranked=ranked) for kind in (RATE, MEANING))
-    return [DailyStatistic.of(kind, items) for kind, items in zip(kinds, (rate, relation), strict=True)]
+    return [DailyStatistic.of(RATE, rate), DailyStatistic.of(MEANING, relation)]
 
 
 def label_residuals(

@@ -21,14 +21,7 @@ from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import NAN, Floats
 from fivestage.evaluation.evaluate import answers_by_forecast, artifact_forecast, decision_day, slices_of
 from fivestage.evaluation.metrics import Scored
-from fivestage.monitoring.causes import (
-    Cause,
-    effects_of,
-    failed_tests,
-    furthest_findings,
-    with_class_names,
-    with_effects,
-)
+from fivestage.monitoring.causes import Cause, effects_of, explained, failed_tests, furthest_findings
 from fivestage.monitoring.daily_statistics import ROWS
 from fivestage.monitoring.drift import Finding
 from fivestage.monitoring.evidently_drift import LABEL_COLUMN
@@ -175,9 +168,8 @@ def periods_to_check(
     """
     (start, end), rules = span, contract.monitoring
     for one in past:
-        recent = one.start >= end - rules.reference_days * DAY
         known = rows["known_at"].to_numpy()[_inside(rows, one.start, one.end)] < end
-        if recent and one.label_share < rules.min_label_share <= known.sum() / max(known.size, 1):
+        if one.is_due(end, rules) and known.sum() >= rules.min_label_share * max(known.size, 1):
             served = read_served(database, contract, one.start, one.end, *one.log_offsets)
             if len(served.log):
                 yield replace(served, as_of=end)
@@ -246,7 +238,7 @@ def check_period(
     unseen = _unseen_forecast(usual, rows.iloc[before], newest)
     now = period_frame(seen, current, forecast, end, contract, as_of)
     then = period_frame(usual, rows.iloc[before], unseen, end, contract, as_of)
-    columns = PeriodColumns.of(features, now, newest.trained_until, performance, contract)
+    columns = PeriodColumns.of(features, now, performance, contract)
     snapshot = run_checks(checks(columns), now, then, contract, end)
     failed = failed_tests(snapshot)
     moved = tuple(one for one in failed if one.kind != "performance")
@@ -263,7 +255,7 @@ def check_period(
         (
             *unknown_rows,
             *skew(log, current, difference, contract),
-            *with_class_names(with_effects(moved, effects, contract.costs.currency), contract),
+            *explained(moved, effects, contract),
         ),
         slices_of(current.iloc[here], forecast[here], newest.decide(forecast[here]), contract),
         _shadow(served.challenger, log.iloc[here], current.iloc[here], contract),
@@ -285,8 +277,8 @@ def _inside(rows: pd.DataFrame, start: int, end: int) -> np.ndarray:
 
 
 def _unseen_forecast(features: pd.DataFrame, rows: pd.DataFrame, model: Artifact) -> Floats:
-    """Return the model's forecasts for the reference rows; NaN for those that it was trained on."""
-    later = (rows["decision_at"] >= model.trained_until).to_numpy()
+    """Return the model's forecasts for the reference; NaN on the days that it was trained on."""
+    later = decision_day(rows) * DAY >= model.trained_until
     predicted = artifact_forecast(model, features[later] if later.any() else features[:1])
     forecast: Floats = np.full((len(rows), *predicted.shape[1:]), NAN)
     if later.any():

@@ -38,7 +38,6 @@ class PeriodColumns:
     inputs: tuple[str, ...]
     scores: tuple[str, ...]
     forecasts: tuple[str, ...]
-    first_unseen_day: int  # the first day that the model was not trained on
     judged_scores: tuple[JudgedScore, ...]  # from the labels that have arrived
     contract: Contract
 
@@ -47,17 +46,17 @@ class PeriodColumns:
         cls,
         features: pd.DataFrame,
         frame: pd.DataFrame,
-        trained_until: int,
         performance: Performance,
         contract: Contract,
     ) -> "PeriodColumns":
         """Return the columns of a frame built by `period_frame`."""
         inputs = tuple(str(name) for name in features if name not in contract.monitoring.unwatched)
-        forecasts = tuple(str(name) for name in frame if str(name).startswith(FORECAST_COLUMN))
+        own = (str(name) for name in frame if name not in features)
+        forecasts = tuple(name for name in own if name.startswith(FORECAST_COLUMN))
         predicted = frame[list(forecasts)].to_numpy(dtype=np.float64)
         predicted = predicted if predicted.shape[1] > 1 else predicted[:, 0]
         scores = tuple(str(name) for name in score_columns(predicted, contract))
-        return cls(inputs, scores, forecasts, -(-trained_until // DAY), performance.judged, contract)
+        return cls(inputs, scores, forecasts, performance.judged, contract)
 
 
 Checks = Callable[[PeriodColumns], Report]

@@ -35,6 +35,11 @@ class PeriodSummary:
     end: int = 0
     log_offsets: tuple[int, int] = (0, 0)  # from which its log is read, as in `MonitoringState`
 
+    def is_due(self, now: int, rules: MonitoringSettings) -> bool:
+        """Return whether the period had too few labels, and is recent enough to be judged later."""
+        recent = self.start >= now - rules.reference_days * DAY
+        return recent and self.label_share < rules.min_label_share
+
 
 @dataclass(frozen=True)
 class RetrainingDecision:
