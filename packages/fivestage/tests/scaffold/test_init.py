@@ -247,6 +247,7 @@ DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
     ("frame", "options", "words"),
     [
         (table(y=OUTCOME), {"target": "churn"}, ["no column 'churn'", "'y'"]),
+        (table(y=OUTCOME).set_axis(["39", "x", "no"], axis=1), {}, ["no column 'y'", "look like values"]),
         (table(y=1), {}, ["constant", "'1'"]),
         (table(y=np.nan), {}, ["empty in every row"]),
         (table(y=OUTCOME).head(60), {}, ["60 rows", "100 are needed"]),
@@ -319,6 +320,12 @@ def test_what_cannot_work_is_a_sentence(
         (DAYS.strftime("%Y-%m-%d %H:%M:%S PDT"), "timestamp", "%Y-%m-%d %H:%M:%S %Z"),
         (DAYS.strftime("%Y%m%d%H%M%S").astype("int64"), "timestamp", "%Y%m%d%H%M%S"),
         (DAYS.as_unit("s").astype("int64") + 0.5, "timestamp", "s"),
+        (
+            DAYS.strftime("%a %b %d %Y %H:%M:%S GMT+0100 (Central European Standard Time)"),
+            "timestamp",
+            "%a %b %d %Y %H:%M:%S %Z",
+        ),
+        (DAYS.strftime("%Y-%m-%dT%H:%M:%S+01:00[Europe/Berlin]"), "timestamp", "ISO8601"),
         (["1,23,456", "7,89,012", "345"] * 100, "integer", ""),
         (DAYS.strftime("%Y-%m-%dT%H:%M:%S+02:00"), "timestamp", "ISO8601"),
         (DAYS.strftime("%Y%m%d").astype(int), "timestamp", "%Y%m%d"),
@@ -351,6 +358,16 @@ def test_days_of_the_calendar_need_no_name(numbers: Any, kind: str) -> None:
             "%Y-%m-%d %H:%M %Z",
             ["2023-07-01 10:00 PDT", "2023-07-01 10:00 CET", "2023-07-01 10:00 GMT-11"],
             "2023-07-01T17:00 2023-07-01T08:00 2023-07-01T21:00",
+        ),
+        (
+            "%Y-%m-%d %H:%M %Z",
+            ["2023-10-29 02:30 CEST", "2023-10-29 02:30 CET", "2023-07-01 10:00 UTC+5:30"],
+            "2023-10-29T00:30 2023-10-29T01:30 2023-07-01T04:30",
+        ),
+        (
+            "ISO8601",
+            ["2023-07-01T10:00+02:00[Europe/Berlin]", "2023-07-01T10:00:00Z[UTC]"],
+            "2023-07-01T08:00 2023-07-01T10:00",
         ),
         ("%d/%m/%y", ["17/08/69", "01/02/41", "01/02/39"], "1969-08-17 1941-02-01 2039-02-01"),
         ("days of a spreadsheet", ["45000", "45000.5"], "2023-03-15 2023-03-15T12:00"),
@@ -1085,6 +1102,32 @@ def test_what_is_left_out_renamed_or_derived_is_said_and_counted(tmp_path: Path)
     assert len(kept.table) == 1_826
     write_problem(kept, tmp_path / "kept")
     assert len(module(tmp_path / "kept" / "dataset.py").load(contract).rows) == 1_826
+
+
+def test_fields_that_stand_for_no_weather_are_missing(tmp_path: Path) -> None:
+    random, frame = np.random.default_rng(0), orders(1, 2_000, "2023-01-01")
+    frame["temperature"] = np.where(np.arange(2_000) % 40, random.normal(50, 9, 2_000).round(1), 9999.9)
+    frame["rain"] = np.where(np.arange(2_000) % 3, random.gamma(1, 0.1, 2_000).round(2), 99.99)
+    frame["ph"] = random.choice([99.1, 99.5, 99.9], 2_000)  # as a value may be
+    folder = made_of(frame, tmp_path, time="at")
+    rows = module(folder / "dataset.py").load(Contract.load(folder / "problem.yaml")).rows
+    assert rows[["temperature", "rain", "ph"]].isna().sum().tolist() == [50, 667, 0]
+
+
+def test_the_positive_class_is_yes_in_other_languages_too(tmp_path: Path) -> None:
+    for yes, no in (("Ja", "Nein"), ("WAHR", "FALSCH"), ("Oui", "Non"), ("Sí", "No")):
+        path = tmp_path / f"{yes}.csv"
+        table(y=np.where(np.arange(300) % 3 > 0, yes, no)).to_csv(path, index=False)
+        assert draft(InitOptions(str(path), "y")).target.classes == (no, yes)
+
+
+def test_with_few_rows_of_a_class_that_is_what_no_gate_can_tell_by(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    fraud = np.arange(20_000) % 400 == 0
+    frame = pd.DataFrame({"amount": random.normal(size=20_000) + 3 * fraud, "v": random.normal(size=20_000)})
+    frame.assign(fraud=fraud).to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(UserError, match="With 50 rows of the rarest class, no gate can tell"):
+        draft(InitOptions(str(tmp_path / "table.csv"), "fraud"))
 
 
 def test_what_stands_for_no_number_is_named(tmp_path: Path) -> None:

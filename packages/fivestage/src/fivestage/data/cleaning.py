@@ -15,12 +15,15 @@ ISO_WEEKS = "%G-W%V"  # read as the first day of the week
 QUARTERS = "quarters"  # 2024-Q1, 2024 Q1, 2024Q1, Q1 2024
 YEARS = "years"  # with a fraction: 2024.25
 LATEST_YEAR = 2040  # years of two digits are never read as later than this
-# Common time zone abbreviations that pandas does not know.
+# Time zone abbreviations that pandas does not know, or not in the hour that occurs twice as clocks go back.
 ZONES = {
+    "CET": "+0100", "EET": "+0200", "WET": "+0000",
     "EDT": "-0400", "CST": "-0600", "CDT": "-0500", "MDT": "-0600", "PST": "-0800", "PDT": "-0700",
     "BST": "+0100", "CEST": "+0200", "EEST": "+0300", "AEST": "+1000", "AEDT": "+1100",
 }  # fmt: skip
-HOURS_FROM_UTC = r"(?:GMT|UTC)([+-])(\d{1,2})$"  # as Google Forms writes zones: GMT+1
+HOURS_FROM_UTC = r"(?:GMT|UTC)([+-])(\d{1,2}):?(\d\d)?$"  # as Google Forms writes zones: GMT+1
+# The name of a zone behind its offset, as JavaScript and Java write it: (Central Europe), [Europe/Berlin].
+ZONE_NAME = r"\s*(?:\[[^\]]+\]|\([^)]+\))$"
 OFFSET = r"[Tt ]\d.*(?:[Zz]|[+-]\d\d(?::?\d\d)?)$"  # the time zone at the end of an ISO 8601 text
 EXACT = 2**53  # a float64 holds every whole number below this
 CURRENCIES = "USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|KRW|TRY|SGD|HKD|ILS"
@@ -107,6 +110,12 @@ def timestamp(values: pd.Series, *formats: str, zone: str = "UTC", fold: Literal
     return seconds
 
 
+def without_zone_name(texts: pd.Series) -> pd.Series:
+    """Remove the name of a time zone in brackets, which follows its offset."""
+    named = texts.str.endswith((")", "]"), na=False)
+    return texts.str.replace(ZONE_NAME, "", regex=True) if named.any() else texts
+
+
 def _seconds(values: pd.Series, form: str, zone: str, fold: Literal[0, 1]) -> pd.Series:
     if form in EPOCH_UNITS:
         return number(values) // EPOCH_UNITS[form]
@@ -118,7 +127,7 @@ def _seconds(values: pd.Series, form: str, zone: str, fold: Literal[0, 1]) -> pd
         zoned = pd.Series(values.dt.tz is not None, values.index)
         times = values.dt.tz_localize("UTC") if values.dt.tz is None else values.dt.tz_convert("UTC")
     else:
-        texts = text(values)
+        texts = without_zone_name(text(values))
         times = _parsed(texts, form)
         always = pd.Series("%z" in form.lower(), values.index)
         zoned = texts.str.contains(OFFSET, na=False) if form == "ISO8601" else always
@@ -147,7 +156,7 @@ def _parsed(texts: pd.Series, form: str) -> pd.Series:
     if "%Z" in form and times.isna().any():
         shifted = texts.replace({rf"\b{zone}$": shift for zone, shift in ZONES.items()}, regex=True)
         shifted = shifted.str.replace(
-            HOURS_FROM_UTC, lambda zone: f"{zone[1]}{int(zone[2]):02}00", regex=True
+            HOURS_FROM_UTC, lambda zone: f"{zone[1]}{int(zone[2]):02}{zone[3] or '00'}", regex=True
         )
         offsets = pd.to_datetime(shifted, format=form.replace("%Z", "%z"), errors="coerce", utc=True)
         times = times.fillna(offsets)

@@ -25,6 +25,7 @@ from fivestage.data.cleaning import (
     number,
     text,
     timestamp,
+    without_zone_name,
 )
 
 Kind = Literal["number", "integer", "category", "text", "timestamp"]
@@ -53,9 +54,9 @@ WHOLE = {"%Y%m%d": 10**4, "%Y%m%d%H%M": 10**8, "%Y%m%d%H%M%S": 10**10, "%Y%m": 1
 DAILY = 10**4  # coarser formats are only used for columns named as times
 CLOCK = re.compile(
     r"(?P<gap>[T ,:]+)(?P<clock>\d{1,2}[:.]\d\d([:.]\d\d([.,]\d+)?)?)"
-    r"(?P<half>\s?[AaPp][Mm])?(?P<zone>\s?([Zz]|[+-]\d\d:?\d\d|(?P<name>[A-Za-z][A-Za-z/_]+([+-]\d{1,2})?)))?$"
+    r"(?P<half>\s?[AaPp][Mm])?(?P<zone>\s?([Zz]|[+-]\d\d:?\d\d|(?P<name>[A-Za-z][A-Za-z/_]+([+-]\d{1,2}(:?\d\d)?)?)))?$"
 )
-ZONED = r"(?:\d[Zz]|[+-]\d\d:?\d\d|[A-Za-z/_]{3,}(?:[+-]\d{1,2})?)$"
+ZONED = r"(?:\d[Zz]|[+-]\d\d:?\d\d|[A-Za-z/_]{3,}(?:[+-]\d{1,2}(?::?\d\d)?)?|[)\]])$"
 WEEKDAY = re.compile(r"^(mon|tue|wed|thu|fri|sat|sun)(?P<whole>[a-z]*day)?(?P<gap>,? )", re.IGNORECASE)
 CENTURIES = (1700, 2100)  # range of plausible years
 DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}-\d\d\d?|\d\d-\d{4}"
@@ -63,9 +64,8 @@ WORDS = ("y", "n", "yes", "no", "true", "false", "on", "off", "null", "kind")  #
 LEAST_OF_FORM = 0.01  # minimum share of values for an additional timestamp format
 TRIED = 100  # values, of which a format must parse at least one
 SHORTEST_TIME = len("2022-1")  # median characters
-SENTINELS = {
-    sign * float(digits) for sign in (-1, 1) for digits in ("1", "9", "99", "999", "9999", "99999", "999999")
-}
+NINES = (1, 9, 99, 999, 9_999, 99_999, 999_999, 99.9, 999.9, 9_999.9, 99.99, 999.99, 999.25)
+SENTINELS = {sign * number for number in NINES for sign in (-1, 1)}
 LEAST_OF_SENTINEL = 0.01  # share of values; a rarer sentinel must be ten times as far away
 CODES = {
     "€": "EUR", "¤": "EUR", "$": "USD", "£": "GBP", "¥": "JPY", "₹": "INR", "₩": "KRW", "zł": "PLN",
@@ -239,7 +239,7 @@ def formats_of(sample: pd.Series) -> tuple[list[str], pd.Series]:
     if short or sample.str.contains(r"\d").mean() <= READABLE:
         return formats, parsed
     digits = _mostly(sample, r"[\d.,+-]+") and not _mostly(sample, DATE)
-    first = sample.head(TRIED)
+    first = without_zone_name(sample.head(TRIED))
     candidates = (form for form in (WHOLE if digits else _candidates(first)) if _parses(first, form).any())
     parses = {form: _parses(sample, form) for form in candidates}
     shape = sample.str.replace(r"\d+", "0", regex=True)  # texts of the same shape have the same format

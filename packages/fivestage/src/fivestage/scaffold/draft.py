@@ -68,6 +68,7 @@ LEAST_EARLY = 5  # minimum rows of each class before the first fold
 EARLY = 0.5  # maximum share of rows whose target is known before the decision
 TRENDING = 0.8  # rank correlation with time above which a feature drifts by construction
 UNKNOWN = ("unknown", "n/a", "na", "missing", "not known", "unclear", "undefined", "unbekannt", "k.a.")
+RARE = 0.1  # share of rows below which a class limits what can be told
 CHANCE = 0.5  # share of repeated rows expected by chance, from which on they are kept
 
 
@@ -302,10 +303,12 @@ def _require_decision(
     without = ", ".join(f"{score:.3f}" for score in quick.decisive.values())
     dropped = [f"{column.header!r} ({column.left_out})" for column in leaking]
     already = f" Left out already: {', '.join(dropped)}." if dropped else ""
+    rare = min(target.shares, default=1.0)
+    what = f"{plural(round(rare * rows), 'row')} of the rarest class" if rare < RARE else plural(rows, "row")
     raise UserError(
         f"Too good to be true? A quick model of all columns has {target.measure} {quick.score:.3f}, "
         f"mostly by {', '.join(map(repr, quick.decisive))} (without: {without}). "
-        f"With {plural(rows, 'row')}, no gate can tell whether that is a leak, so you must decide. Use "
+        f"With {what}, no gate can tell whether that is a leak, so you must decide. Use "
         f"LEAVE_OUT={named!r} if it is written with the outcome or after it, or KEEP={named!r} if it is "
         f"known before the decision; the report and the model card will then say so.{already}"
     )

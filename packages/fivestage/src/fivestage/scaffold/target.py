@@ -14,7 +14,10 @@ from fivestage.data.cleaning import class_codes, equals, exceeds, number, text
 from fivestage.reporting.number_format import plural
 from fivestage.scaffold.column_profiles import ColumnProfile, decimal_of
 
-YES = ("1", "true", "yes", "y", "t", "bad", "positive", "churned", "fraud", "default", "failed", "malignant")
+YES = (
+    "1", "true", "yes", "y", "t", "bad", "positive", "churned", "fraud", "default", "failed", "malignant",
+    "ja", "wahr", "oui", "vrai", "sí", "si", "sim", "verdadero", "tak", "да",
+)  # fmt: skip
 EMPTY = "empty"  # the class of empty fields, if POSITIVE names the only value
 NO_VALUE = "no value"  # the same, if the only value is "empty"
 LEAST_ROWS = 100
@@ -139,6 +142,8 @@ def require_column(table: pd.DataFrame, header: str, option: str) -> str:
     if len(same) == 1:
         return same[0]
     hint = did_you_mean(header, headers) or f" It has {_listed(headers)}."
+    if any(re.fullmatch(r"[\d.,]+", one) for one in headers):
+        hint += " These look like values: does the first line hold the headers?"
     raise UserError(f"{option}: the table has no column {header!r}.{hint}")
 
 
