@@ -19,16 +19,6 @@ def test_a_text_column_holds_its_values(words: list[str]) -> None:
     assert len(column) == len(words)
 
 
-@given(WORDS, st.data())
-def test_rows_are_taken_by_index_and_by_mask(words: list[str], data: st.DataObject) -> None:
-    column = Strings.of(words)
-    mask = data.draw(st.lists(st.booleans(), min_size=len(words), max_size=len(words)))
-    kept = [word for word, keep in zip(words, mask, strict=True) if keep]
-    for rows in (np.array(mask, dtype=bool), np.flatnonzero(mask)):
-        taken = column.take(rows)
-        assert [taken.values[code] for code in taken.codes] == kept
-
-
 @given(WORDS)
 def test_numbers_looked_up_one_by_one_or_by_the_column(words: list[str]) -> None:
     found = lookup(TABLE, Strings.of(words), -1)

@@ -48,10 +48,6 @@ class Strings:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def take(self, rows: NDArray[Any]) -> Self:
-        """Select rows by index or by mask."""
-        return type(self)(self.codes[rows], self.values)
-
 
 def lookup(table: Mapping[str, Any], key: str | Strings | None, default: Any) -> Value:
     """Look up a key, or a column of keys, in a table.

@@ -1,14 +1,14 @@
 """The row and the view that feature sets receive in training; they explain mistakes in the feature code."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from fivestage.common.columns import Floats, Ints
+from fivestage.common.columns import Ints
 from fivestage.common.errors import UserError, did_you_mean
-from fivestage.features.stores import HOUR, OfflineFeatureStore, WindowQuery
+from fivestage.features.stores import HOUR, EventLog, OfflineFeatureStore
 
 FILE = "problem/features.py"
 COLUMN_ERRORS = (  # of numpy, and of Python where a text column is looked up in a set or used as a key
@@ -47,7 +47,7 @@ class CheckedRow(dict[str, Any]):
         )
 
 
-class CheckedView:
+class CheckedView(OfflineFeatureStore):
     """A point-in-time view that refuses unknown logs, and windows longer than the service keeps events.
 
     Args:
@@ -55,47 +55,28 @@ class CheckedView:
         at: the rows' decision times, epoch seconds.
         feature_set: the name of the feature set, for messages.
         lookback_hours: the `lookback_hours` of the definitions.
-        logs: the names of all logs; None if they are unknown, because some kinds of event have no events.
+        complete: whether every kind of event has events, so that the store has all logs.
     """
 
     def __init__(
-        self,
-        past: OfflineFeatureStore,
-        at: Ints,
-        feature_set: str,
-        lookback_hours: float,
-        logs: Collection[str] | None,
+        self, past: OfflineFeatureStore, at: Ints, feature_set: str, lookback_hours: float, *, complete: bool
     ) -> None:
-        self._past, self._at, self._set, self._logs = past, at, feature_set, logs
-        self._lookback = lookback_hours
+        super().__init__(past.logs)
+        self._at, self._set, self._lookback, self._complete = at, feature_set, lookback_hours, complete
 
-    def window(self, log: str, key: Any, at: Ints, hours: float, width: int = 0) -> tuple[Floats, ...]:
-        """See `PointInTimeView.window`."""
-        self._require(log, at, hours)
-        return self._past.window(log, key, at, hours, width)
-
-    def windows(self, query: WindowQuery, keys: Mapping[str, Any], at: Ints) -> list[tuple[Floats, ...]]:
-        """See `PointInTimeView.windows`."""
-        for log, hours in query.windows:
-            self._require(log, at, hours)
-        return self._past.windows(query, keys, at)
-
-    def latest(self, log: str, key: Any, at: Ints, hours: float, width: int) -> tuple[Floats, ...]:
-        """See `PointInTimeView.latest`."""
-        self._require(log, at, hours)
-        return self._past.latest(log, key, at, hours, width)
-
-    def _require(self, log: str, at: Ints, hours: float) -> None:
-        if self._logs is not None and log not in self._logs:
-            known = ", ".join(sorted(self._logs)) or "none"
+    def log(self, name: str, at: Ints, hours: float) -> EventLog | None:
+        """See `OfflineFeatureStore.log`."""
+        if self._complete and name not in self.logs:
+            known = ", ".join(sorted(self.logs)) or "none"
             raise UserError(
-                f"The feature set {self._set!r} of {FILE} queries the log {log!r}, which no function in "
-                f"EVENTS adds to. The logs are: {known}.{did_you_mean(log, self._logs)}"
+                f"The feature set {self._set!r} of {FILE} queries the log {name!r}, which no function in "
+                f"EVENTS adds to. The logs are: {known}.{did_you_mean(name, self.logs)}"
             )
         earlier = 0.0 if at is self._at else float(np.max(self._at - at, initial=0)) / HOUR
         if earlier + hours > self._lookback:
             raise UserError(
                 f"The feature set {self._set!r} of {FILE} looks {earlier + hours:g} hours back in the log "
-                f"{log!r}, further than LOOKBACK_HOURS, which is {self._lookback:g}: the service keeps no "
+                f"{name!r}, further than LOOKBACK_HOURS, which is {self._lookback:g}: the service keeps no "
                 f"older events. Raise LOOKBACK_HOURS in {FILE}, or shorten the window."
             )
+        return super().log(name, at, hours)

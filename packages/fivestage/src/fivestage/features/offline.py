@@ -42,10 +42,10 @@ def build_features(
         past = definitions.offline_store(events, reference)
     at, columns = rows["decision_at"].to_numpy(dtype=np.int64), columns_of(rows)
     complete = all(len(events.get(kind, ())) for kind in definitions.events)
-    logs = past.logs if complete else None
     features: Features = {}
     for name in definitions.sets if sets is None else sets:
-        row, view = CheckedRow(columns, name), CheckedView(past, at, name, definitions.lookback_hours, logs)
+        row = CheckedRow(columns, name)
+        view = CheckedView(past, at, name, definitions.lookback_hours, complete=complete)
         with for_whole_columns(f"The feature set {name!r}"):
             features.update(definitions.compute([name], row, at, view, reference))
     return pd.DataFrame(

@@ -17,6 +17,7 @@ from mlflow.types.schema import AnyType
 
 from fivestage.artifact.artifact import Artifact, load_artifact
 from fivestage.artifact.engine import Engine
+from fivestage.artifact.extremes import example_row
 from fivestage.artifact.predictions import form_of
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import (
@@ -105,18 +106,16 @@ def write_flavour(artifact: Artifact, folder: Path, run_id: str, problem: str) -
 
 def example_of(artifact: Artifact) -> dict[str, Any]:
     """Return a row as a client sends it: the artifact's last smoke-test row, or the contract's examples."""
-    columns = artifact.contract.columns
-    row = artifact.smoke[-1].row if artifact.smoke else dict.fromkeys(columns)
-    return {name: _json_value(column, row[name]) for name, column in columns.items()}
+    contract = artifact.contract
+    row = artifact.smoke[-1].row if artifact.smoke else example_row(contract)
+    return {name: _json_value(column, row[name]) for name, column in contract.columns.items()}
 
 
 def _json_value(column: Column, value: Any) -> Any:
-    if isinstance(column, CategoryColumn):
-        return value if value is not None else column.example
-    if isinstance(column, NumberColumn):
-        number = float(column.example if value is None else value)
-        return int(number) if column.type == "integer" and number == number else number  # noqa: PLR0124 (NaN)
-    return column.example.strftime("%Y-%m-%dT%H:%M:%SZ") if value is None else iso(int(value))
+    if isinstance(column, TimestampColumn):
+        return iso(int(value))
+    whole = column.type == "integer" and value == value  # noqa: PLR0124 (NaN)
+    return int(value) if whole else value
 
 
 def _spec(name: str, column: Column) -> ColSpec:

@@ -14,7 +14,6 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 from fivestage.contract.contract import iso
 from fivestage.data.splits import TemporalSplit
 from fivestage.training.leaderboard import LeaderboardRow
-from fivestage.training.selection import Candidates, Selection, parameters_of
 
 
 @dataclass(frozen=True)
@@ -27,23 +26,6 @@ class TrainingDetails:
     started: float = 0.0  # epoch seconds; 0 for now
     problem: str = "problem:PROBLEM"  # module and name, by which MLflow finds the features
     note: str = ""  # a description of the run
-
-
-def details_of(
-    selection: Selection,
-    candidates: Candidates,
-    rows: pd.DataFrame,
-    windows: TemporalSplit,
-    data: str,
-    started: float,
-    kept: str,
-) -> TrainingDetails:
-    """Return the details of a training's run; `ModelRegistry.register_training` explains the arguments."""
-    how = f"calibrated as in version {kept}" if kept else f"chosen on {len(windows.folds)} temporal folds"
-    leaderboard = () if kept else selection.leaderboard
-    note = f"{selection.candidate}, {how}"
-    parameters = parameters_of(candidates, selection)
-    return TrainingDetails(parameters, leaderboard, datasets_of(rows, windows, data), started, note=note)
 
 
 def datasets_of(rows: pd.DataFrame, windows: TemporalSplit, digest: str) -> list[DatasetInput]:

@@ -37,8 +37,8 @@ from fivestage.evaluation.evaluate import answers_of
 from fivestage.evaluation.metrics import Answers
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.registry.pyfunc_model import ARTIFACT, described, write_flavour
-from fivestage.registry.training_runs import TrainingDetails, begin, details_of, known_numbers, metrics_of
-from fivestage.training.selection import Candidates, Selection
+from fivestage.registry.training_runs import TrainingDetails, begin, datasets_of, known_numbers, metrics_of
+from fivestage.training.selection import Candidates, Selection, parameters_of
 
 CHAMPION, CHALLENGER, WAITING = "champion", "challenger", "waiting"
 LOADER = "loader"  # tag of a version that another package loads: a module with `load(folder)`
@@ -162,8 +162,14 @@ class ModelRegistry:
             started: When the training started, in epoch seconds.
             kept: The version whose selection was reused; empty if the candidates were compared.
         """
-        data = artifact.lineage.data
-        details = details_of(selection, candidates, rows, windows, data, started, kept)
+        how = f"calibrated as in version {kept}" if kept else f"chosen on {len(windows.folds)} temporal folds"
+        details = TrainingDetails(
+            parameters_of(candidates, selection),
+            () if kept else selection.leaderboard,
+            datasets_of(rows, windows, artifact.lineage.data),
+            started,
+            note=f"{selection.candidate}, {how}",
+        )
         version = self.register(artifact, details)
         version.record(selection)
         return version
