@@ -237,7 +237,7 @@ def serve_and_simulate(trained: "TrainingRun", stages: DemoRun) -> None:
     from pipelines import runs
 
     try:
-        data, loop = trained.rows_and_events(), retraining_loop(str(settings.DEMO))
+        data, loop = trained.rows_and_events(), retraining_loop(stages.folder)
         stages.simulate(trained, data, loop, lambda one: runs.deploy(one, loop.folder))
     finally:  # also if the version failed its gates
         write_report(stages)

@@ -1,12 +1,11 @@
 """Stage 5: check one period of service, and decide whether to train again."""
 
-from pathlib import Path
 from typing import Any
 
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
-from fivestage.common import settings
+from fivestage.serving.service_settings import Settings
 from steps.data import featurise, ingest
 from steps.monitor import decide_retraining, monitor_period, notify_teams
 
@@ -30,5 +29,5 @@ def monitoring(
     features = featurise(rows, event_tables)
     monitored = monitor_period(rows, features, folder, start, end, log_offsets, past)
     verdict = decide_retraining(monitored, past, trained)
-    if Path(folder) != settings.DEMO:  # the demo notifies nobody
+    if not Settings.of_folder(folder).is_demo:  # the demo notifies nobody
         notify_teams(monitored, verdict, folder)

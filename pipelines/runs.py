@@ -1,7 +1,7 @@
 """Functions that run the pipelines and return their outputs, for the commands and the retraining loop."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,15 +11,13 @@ from zenml.models import PipelineRunResponse
 from fivestage.common.database import require_no_secret
 from fivestage.common.errors import UserError
 from fivestage.data.event_tables import EventTables
-from fivestage.deployment import local_process as local
 from fivestage.deployment.batch_scoring import BatchResult
 from fivestage.deployment.releases import Release
 from fivestage.deployment.service_client import Deployment
 from fivestage.monitoring.backtest import Comparison
-from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
+from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.registry.versions import Version
-from fivestage.serving.service_settings import Settings
 from pipelines.deployment import deployment, kubernetes_deployment, rollback
 from pipelines.ingestion import ingestion
 from pipelines.scoring import scoring
@@ -146,15 +144,13 @@ def monitor(
     start: int,
     end: int,
     log_offset: tuple[int, int] = (0, 0),
-    past: Sequence[PeriodSummary] = (),
+    past: Sequence[dict[str, Any]] = (),
     trained: Sequence[int] = (),
 ) -> "tuple[MonitoredPeriod, RetrainingDecision]":
     """Check one period of service, and return the policy's decision with it."""
     from pipelines.monitoring import monitoring
 
-    run = monitoring(
-        PROBLEM.digest(), folder, start, end, log_offset, [asdict(period) for period in past], list(trained)
-    )
+    run = monitoring(PROBLEM.digest(), folder, start, end, log_offset, list(past), list(trained))
     return output(run, "monitor_period"), output(run, "decide_retraining")
 
 
@@ -163,12 +159,6 @@ def compare_policies() -> Comparison:
     from pipelines.comparison import comparison
 
     return output(comparison(PROBLEM.digest()), "compare")  # type: ignore[no-any-return]
-
-
-def shadow(folder: str, version: Version) -> None:
-    """Let a challenger predict the requests of a local service in shadow."""
-    settings = Settings.of_folder(folder)
-    local.shadow(settings, version.version, REGISTRY.fetch(version.version))
 
 
 def output(run: PipelineRunResponse | None, step: str) -> Any:

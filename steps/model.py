@@ -7,7 +7,7 @@ import pandas as pd
 from zenml import step
 
 from fivestage.data.event_tables import EventTables
-from fivestage.evaluation.champion_challenger import Evidence, row_milliseconds, run_gates
+from fivestage.evaluation.champion_challenger import Evidence, run_gates
 from fivestage.evaluation.evaluate import answers_of
 from fivestage.evaluation.gates import GateVerdict
 from fivestage.orchestration import caching
@@ -74,11 +74,7 @@ def evaluate_challenger(
     elif champion == version.version:
         not_compared = "this version is the champion itself"
     champion_answers = not_compared or REGISTRY.champion_answers(champion, window_features)
-    evidence = Evidence(
-        baselines=baseline_savings(sample),
-        probes=probes.found,
-        row_ms=row_milliseconds(challenger, PROBLEM.features, window),
-    )
+    evidence = Evidence.of(challenger, PROBLEM.features, window, baseline_savings(sample), probes.found)
     return run_gates(window, answers, champion_answers, evidence, contract)
 
 

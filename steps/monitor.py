@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import TypeAdapter
 from zenml import step
 
 from fivestage.common import settings
@@ -16,8 +15,7 @@ from fivestage.monitoring.backtest import Comparison, backtest
 from fivestage.monitoring.exposition import expose
 from fivestage.monitoring.notify import Alert, notify
 from fivestage.monitoring.period import MonitoredPeriod, check_period, periods_to_check
-from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision, RetrainingHistory
-from fivestage.monitoring.workspace import add_run
+from fivestage.monitoring.retraining import RetrainingDecision, RetrainingHistory
 from fivestage.serving.service_settings import Settings
 from monitoring.checks import checks
 from monitoring.policy import decide
@@ -26,7 +24,6 @@ from steps.model import REGISTRY
 
 logger = logging.getLogger(__name__)
 METRICS, JOB = settings.VAR / "metrics" / "monitoring.prom", f"{PROBLEM.contract.name}-monitoring"
-PAST = TypeAdapter(list[PeriodSummary])
 NOTIFIED = "told.json"  # alerts already sent; the file is next to the service's log
 
 
@@ -42,15 +39,12 @@ def monitor_period(
 ) -> Annotated[MonitoredPeriod, "monitored"]:
     """Run the checks on a period of service, and on earlier ones whose labels have arrived since."""
     contract, database, checked = PROBLEM.contract, Settings.of_folder(folder).database_url, []
-    before = PAST.validate_python(past)
-    for served in periods_to_check(database, rows, (start, end), log_offsets, before, contract):
+    for served in periods_to_check(database, rows, (start, end), log_offsets, past, contract):
         versions = served.log["model_version"].unique().tolist() if len(served.log) else []
         artifacts = {version: REGISTRY.open(version)[1] for version in versions}
         monitored, snapshot = check_period(rows, features, served, artifacts, contract, checks)
         if snapshot is not None:
-            monitored.page.parent.mkdir(parents=True, exist_ok=True)
-            snapshot.save_html(str(monitored.page))
-            add_run(_project_of(folder), snapshot)
+            monitored.save(snapshot, _project_of(folder))
         _log(monitored, folder)
         checked.append(monitored)
     *earlier, monitored = checked
@@ -63,7 +57,7 @@ def decide_retraining(
 ) -> Annotated[RetrainingDecision, "retraining"]:
     """Decide whether to train again or to promote a challenger; see `decide` for the policy."""
     contract = PROBLEM.contract
-    periods = monitored.history(PAST.validate_python(past))
+    periods = monitored.history(past)
     verdict = decide(RetrainingHistory.of(periods, trained, monitored.end, contract))
     expose(metrics_of(monitored, verdict), METRICS, JOB)
     return verdict
@@ -139,7 +133,7 @@ def metrics_of(monitored: MonitoredPeriod, verdict: RetrainingDecision) -> dict[
 
 def _project_of(folder: str) -> str:
     """Return the service's project name in Evidently's workspace; the demo has a separate project."""
-    return f"{PROBLEM.contract.name}{', demo' if Path(folder) == settings.DEMO else ''}"
+    return f"{PROBLEM.contract.name}{', demo' if Settings.of_folder(folder).is_demo else ''}"
 
 
 def _log(monitored: MonitoredPeriod, folder: str) -> None:

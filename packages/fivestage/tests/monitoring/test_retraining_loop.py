@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -17,6 +17,8 @@ from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.registry.versions import ModelRegistry, Version
+from fivestage.serving import served_version
+from fivestage.serving.served_version import read_served_version
 from tests.synthetic import synthetic_problem
 
 CONTRACT = synthetic_problem("binary").contract
@@ -36,10 +38,9 @@ class Stand:
         self.verdicts: list[RetrainingDecision] = []
         self.offsets: list[int] = []
         self.monitored: list[tuple[int, int, tuple[int, int], int, list[int]]] = []
-        self.past: list[Sequence[PeriodSummary]] = []
+        self.past: list[list[dict[str, Any]]] = []
         self.matured: tuple[PeriodSummary, ...] = ()
         self.done: list[str] = []
-        self.shadowing: list[str] = []
         self.promoted = False
 
     def monitor(
@@ -48,7 +49,7 @@ class Stand:
         start: int,
         end: int,
         log_offset: tuple[int, int],
-        past: Sequence[PeriodSummary],
+        past: list[dict[str, Any]],
         trained: Sequence[int],
     ) -> tuple[MonitoredPeriod, RetrainingDecision]:
         self.monitored.append((start, end, log_offset, len(past), list(trained)))
@@ -68,9 +69,6 @@ class Stand:
     def re_evaluate(self, version: str, as_of: str, champion: Version) -> TrainingResult:
         return self._did(f"promote {version} {as_of}", champion)
 
-    def shadow(self, folder: str, version: Version) -> None:  # noqa: ARG002
-        self.shadowing.append(version.version)
-
     def _did(self, action: str, champion: Version) -> TrainingResult:
         self.done.append(f"{action} against {champion.version}")
         return TrainingResult(CHALLENGER, (), self.promoted)
@@ -82,6 +80,8 @@ def champions(monkeypatch: pytest.MonkeyPatch) -> list[Version]:
     found = [CHAMPION]
     monkeypatch.setattr(ModelRegistry, "champion", lambda _registry: found[-1] if found else None)
     monkeypatch.setattr(ModelRegistry, "find", lambda _registry, version: replace(CHAMPION, version=version))
+    monkeypatch.setattr(ModelRegistry, "fetch", lambda _registry, version: Path("models", version))
+    monkeypatch.setattr(served_version, "artifact_digest", lambda _folder: "digest")
     return found
 
 
@@ -132,7 +132,7 @@ def test_a_period_that_is_judged_late_replaces_what_was_known_of_it(
     starts = [TRAINED, TRAINED + LENGTH]
     stand.matured = (PeriodSummary(1.0, bad=True, broken=(), start=TRAINED, end=TRAINED + LENGTH),)
     monitored(loop, stand, GOOD)
-    assert [(one.start, one.log_offsets) for one in stand.past[-1]] == [
+    assert [(one["start"], one["log_offsets"]) for one in stand.past[-1]] == [
         (starts[0], (0, 0)),
         (starts[1], (120, 1)),
     ]
@@ -220,14 +220,16 @@ def test_a_verdict_is_followed_once(
     end = day_of(TRAINED + LENGTH)
     assert stand.done == ([f"{action} {end} against 4"] if action else [])
     assert (first is not None, second) == (bool(action), None)
-    assert stand.shadowing == (["5"] if action else [])
+    shadow = Path(loop.folder, "shadow")
+    assert shadow.exists() is bool(action)
+    assert not action or read_served_version(shadow).version == "5"
 
 
 def test_a_promoted_challenger_does_not_answer_in_shadow(loop: RetrainingLoop, stand: Stand) -> None:
     stand.promoted = True
     monitored(loop, stand, BAD)
     assert loop.follow_verdict() is not None
-    assert stand.shadowing == []
+    assert not Path(loop.folder, "shadow").exists()
 
 
 def test_a_retraining_counts_for_the_pause_and_the_budget_whether_promoted_or_not(

@@ -38,7 +38,10 @@ class DemoRun:
     Attributes:
         seconds: The duration of each stage so far.
         cached: Whether the data came from ZenML's cache.
+        folder: The folder of the demo's service.
     """
+
+    folder = str(DEMO)
 
     def __init__(self, problem: Problem, record: Path = DEMO / "finished.json") -> None:
         self.seconds: dict[str, float] = {}
@@ -102,7 +105,7 @@ class DemoRun:
         from fivestage.deployment.service_client import require_free_port
         from fivestage.serving.service_settings import Settings
 
-        settings = Settings.of_folder(str(DEMO))
+        settings = Settings.of_folder(self.folder)
         stop(settings)
         shutil.rmtree(DEMO, ignore_errors=True)
         require_free_port(settings)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import httpx
 
-from fivestage.artifact.artifact import artifact_digest
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
 from fivestage.deployment.released_model import ReleasedModel
@@ -26,7 +25,7 @@ from fivestage.deployment.service_client import (
     wait_until_ready,
 )
 from fivestage.registry.versions import ModelRegistry
-from fivestage.serving.served_version import ServedVersion, read_served_version, write_served_version
+from fivestage.serving.served_version import ServedVersion, read_served_version, shadow, write_served_version
 from fivestage.serving.service_settings import PREFIX, Settings
 
 LOG = "service.log"
@@ -65,24 +64,13 @@ def switch(settings: Settings, version: str, folder: Path) -> ServedVersion | No
     If it runs, wait until it serves the version; if it refuses, point it back and raise a `UserError`.
     """
     before = read_served_version(settings.current_file) if settings.current_file.exists() else None
-    write_served_version(settings.current_file, _served_version(version, folder))
+    write_served_version(settings.current_file, ServedVersion.of(version, folder))
     if process(settings) is None:
         return before
     if refusal := _reload(settings):
         _go_back(settings, before)
         raise UserError(f"The service refuses version {version}: {refusal}")
     return before
-
-
-def shadow(settings: Settings, version: str, folder: Path) -> None:
-    """Run a version in shadow mode; a running service loads it by itself.
-
-    Args:
-        settings: The service's settings.
-        version: The version's number.
-        folder: The folder of its artifact.
-    """
-    write_served_version(settings.shadow_file, _served_version(version, folder))
 
 
 def fetch_versions(settings: Settings, name: str) -> Iterator[str]:
@@ -180,10 +168,6 @@ def _reload(settings: Settings) -> str:
         return "" if response.is_success else str(response.json().get("detail", response.text))
     except (httpx.HTTPError, ValueError) as error:
         return f"it does not answer ({error})"
-
-
-def _served_version(version: str, folder: Path) -> ServedVersion:
-    return ServedVersion(version=version, folder=folder.resolve(), digest=artifact_digest(folder))
 
 
 def _lock_path(settings: Settings) -> Path:

@@ -33,6 +33,29 @@ class Evidence:
     probes: tuple[Probe, ...]
     row_ms: float
 
+    @classmethod
+    def of(
+        cls,
+        artifact: Artifact,
+        definitions: FeatureDefinitions,
+        rows: pd.DataFrame,
+        baselines: Mapping[BaselineName, float],
+        probes: tuple[Probe, ...],
+    ) -> "Evidence":
+        """Return the evidence on a challenger, and measure the time that it takes per row.
+
+        Args:
+            artifact: the challenger's artifact.
+            definitions: the project's features.
+            rows: rows with the contract's columns, timestamps in epoch seconds; the first 50 are timed.
+            baselines: the share of the achievable savings of each baseline.
+            probes: the results of the leakage probes.
+
+        Returns:
+            The evidence; its time is the median for one row with its features, in milliseconds.
+        """
+        return cls(baselines, probes, row_milliseconds(artifact, definitions, rows))
+
 
 def run_gates(
     rows: pd.DataFrame, challenger: Answers, champion: Answers | str, evidence: Evidence, contract: Contract
@@ -76,16 +99,7 @@ def run_gates(
 
 
 def row_milliseconds(artifact: Artifact, definitions: FeatureDefinitions, rows: pd.DataFrame) -> float:
-    """Measure the median time that an artifact takes to predict one row, including its features.
-
-    Args:
-        artifact: the artifact to be served.
-        definitions: the project's features.
-        rows: rows with the contract's columns, timestamps in epoch seconds; the first 50 are timed.
-
-    Returns:
-        Milliseconds of wall-clock time.
-    """
+    """Measure the median time that an artifact takes to predict one row; see `Evidence.of`."""
     engine, durations = Engine(artifact, definitions), []
     timed: list[Any] = rows[list(artifact.contract.columns)].head(TIMED_ROWS).to_dict(orient="records")
     for row in timed:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,9 @@ from fivestage.monitoring.drift import Finding
 from fivestage.monitoring.evidently_drift import LABEL_COLUMN
 from fivestage.monitoring.performance import Performance, judge
 from fivestage.monitoring.period_report import Checks, PeriodColumns, period_frame, run_checks, with_verdict
-from fivestage.monitoring.retraining import PeriodSummary, ShadowScore, saved_by_day
+from fivestage.monitoring.retraining import SUMMARIES, PeriodSummary, ShadowScore, saved_by_day
 from fivestage.monitoring.skew import differences, forecasts_in, skew
+from fivestage.monitoring.workspace import add_run
 from fivestage.serving.log import open_store, predictions
 
 TEST_REQUESTS = 0.01  # share of requests that may be made up, as by people who try the service
@@ -87,10 +89,21 @@ class MonitoredPeriod:
         share, bad = self.performance.label_share, self.performance.bad
         return PeriodSummary(share, bad, self.broken, self.shadow, bool(self.drifted), self.start, self.end)
 
-    def history(self, past: Sequence[PeriodSummary]) -> list[PeriodSummary]:
-        """Return the summaries of past periods, with those judged only now, and of this one."""
+    def history(self, past: Sequence[Any]) -> list[PeriodSummary]:
+        """Return the summaries of past periods (or their JSON), with those judged now, and of this one."""
         judged = {one.start: one.summary for one in self.matured}
-        return [*(judged.get(one.start, one) for one in past), self.summary]
+        return [*(judged.get(one.start, one) for one in SUMMARIES.validate_python(past)), self.summary]
+
+    def save(self, snapshot: Snapshot, project: str) -> None:
+        """Write Evidently's page of the period, and add its run to Evidently's workspace.
+
+        Args:
+            snapshot: The report's run.
+            project: The name of the project in the workspace.
+        """
+        self.page.parent.mkdir(parents=True, exist_ok=True)
+        snapshot.save_html(str(self.page))
+        add_run(project, snapshot)
 
 
 @dataclass(frozen=True)
@@ -144,7 +157,7 @@ def periods_to_check(
     rows: pd.DataFrame,
     span: tuple[int, int],
     log_offsets: tuple[int, int],
-    past: Sequence[PeriodSummary],
+    past: Sequence[Any],
     contract: Contract,
 ) -> Iterator[Served]:
     """Yield the past periods that had too few labels and have enough now, then the period of a span.
@@ -157,7 +170,7 @@ def periods_to_check(
         rows: All decisions in the data, with the times when their labels became known.
         span: The start and the end of the period in epoch seconds.
         log_offsets: The numbers up to which predictions and challengers' predictions have been read.
-        past: The summaries of all earlier periods.
+        past: The summaries of all earlier periods, also as in JSON.
         contract: The problem's contract.
 
     Returns:
@@ -167,7 +180,7 @@ def periods_to_check(
         UserError: If the kind of the URL is unknown, or the database cannot be opened.
     """
     (start, end), rules = span, contract.monitoring
-    for one in past:
+    for one in SUMMARIES.validate_python(past):
         known = rows["known_at"].to_numpy()[_inside(rows, one.start, one.end)] < end
         if one.is_due(end, rules) and known.sum() >= rules.min_label_share * max(known.size, 1):
             served = read_served(database, contract, one.start, one.end, *one.log_offsets)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from fivestage.common.clock import DAY
 from fivestage.contract.contract import Budget, Contract, MonitoringSettings
@@ -39,6 +40,9 @@ class PeriodSummary:
         """Return whether the period had too few labels, and is recent enough to be judged later."""
         recent = self.start >= now - rules.reference_days * DAY
         return recent and self.label_share < rules.min_label_share
+
+
+SUMMARIES = TypeAdapter(list[PeriodSummary])
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ The state is a file next to the service's log. An interrupted run is repeated wi
 import fcntl
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import TypeAdapter
 
@@ -19,6 +19,8 @@ from fivestage.evaluation.gates import ADVICE, Gate
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.serving.log import first_decision
+from fivestage.serving.served_version import shadow
+from fivestage.serving.service_settings import Settings
 
 if TYPE_CHECKING:  # Evidently takes seconds to import
     from fivestage.monitoring.period import MonitoredPeriod
@@ -82,7 +84,7 @@ class Pipelines(Protocol):
         start: int,
         end: int,
         log_offset: tuple[int, int],
-        past: Sequence[PeriodSummary],
+        past: list[dict[str, Any]],
         trained: Sequence[int],
     ) -> "tuple[MonitoredPeriod, RetrainingDecision]":
         """Monitor one period of the service in a folder, and return the policy's verdict with it."""
@@ -92,9 +94,6 @@ class Pipelines(Protocol):
 
     def re_evaluate(self, version: str, as_of: str, champion: Version) -> TrainingResult:
         """Compare an already trained challenger with the champion as of a later day."""
-
-    def shadow(self, folder: str, version: Version) -> None:
-        """Let a challenger predict in shadow."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ class RetrainingLoop:
         """Monitor the period from a day on, such as `2024-01-31`, without storing the result."""
         start = epoch_of(as_of)
         end = start + self.contract.monitoring.period_seconds
-        return self.pipelines.monitor(self.folder, start, end, (0, 0), (), ())
+        return self.pipelines.monitor(self.folder, start, end, (0, 0), [], [])
 
     def monitor_next(self) -> "tuple[MonitoredPeriod, RetrainingDecision] | None":
         """Monitor the next finished period and store the result; return None if there is none yet.
@@ -135,13 +134,14 @@ class RetrainingLoop:
         end = start + length
         if time.time() < end:
             return None
+        past = [asdict(one) for one in state.periods]
         monitored, verdict = self.pipelines.monitor(
-            self.folder, start, end, state.log_offsets, state.periods, state.trained
+            self.folder, start, end, state.log_offsets, past, state.trained
         )
         offsets = monitored.last_number, monitored.last_shadow
         done = not (verdict.retrain or verdict.promote)
-        *past, latest = monitored.history(state.periods)
-        periods = (*past, replace(latest, log_offsets=state.log_offsets))
+        *before, latest = monitored.history(state.periods)
+        periods = (*before, replace(latest, log_offsets=state.log_offsets))
         self._change(
             lambda now: replace(
                 now, periods=periods, until=end, log_offsets=offsets, verdict=verdict, done=done
@@ -212,7 +212,8 @@ class RetrainingLoop:
         else:
             result = self.pipelines.retrain(as_of, champion)
         if not result.promoted:
-            self.pipelines.shadow(self.folder, result.version)
+            version = result.version.version
+            shadow(Settings.of_folder(self.folder), version, ModelRegistry(self.contract.name).fetch(version))
         self._change(end)
         return result
 

@@ -19,6 +19,11 @@ class ServedVersion(BaseModel):
     folder: Path
     digest: str
 
+    @classmethod
+    def of(cls, version: str, folder: Path) -> "ServedVersion":
+        """Name a version by the folder of its artifact."""
+        return cls(version=version, folder=folder.resolve(), digest=artifact_digest(folder))
+
 
 def read_served_version(path: Path) -> ServedVersion:
     """Read the file that names the version to serve.
@@ -55,3 +60,8 @@ def write_served_version(path: Path, named: ServedVersion) -> None:
         UserError: If the file cannot be written.
     """
     write_text(path, named.model_dump_json(indent=1))
+
+
+def shadow(settings: Settings, version: str, folder: Path) -> None:
+    """Let a version predict the requests in shadow; a running service loads it by itself."""
+    write_served_version(settings.shadow_file, ServedVersion.of(version, folder))

@@ -76,6 +76,11 @@ class Settings(BaseModel):
         return frozenset(one.rstrip("/") for one in _parts(self.allowed_origins))
 
     @property
+    def is_demo(self) -> bool:
+        """Whether the service is that of `make demo`."""
+        return self.folder == DEMO
+
+    @property
     def current_file(self) -> Path:
         """The file that names the version to serve."""
         return self.folder / "current"
