@@ -14,8 +14,7 @@ from fivestage.data.event_tables import EventTables
 from fivestage.deployment.batch_scoring import BatchResult
 from fivestage.deployment.releases import Release
 from fivestage.deployment.service_client import Deployment
-from fivestage.monitoring.backtest import Comparison
-from fivestage.monitoring.retraining import RetrainingDecision
+from fivestage.monitoring.retraining import Comparison, RetrainingDecision
 from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.registry.versions import Version
 from pipelines.deployment import deployment, kubernetes_deployment, rollback

@@ -11,11 +11,11 @@ from zenml import step
 
 from fivestage.common import settings
 from fivestage.contract.contract import Contract
-from fivestage.monitoring.backtest import Comparison, backtest
+from fivestage.monitoring.backtest import backtest
 from fivestage.monitoring.exposition import expose
 from fivestage.monitoring.notify import Alert, notify
 from fivestage.monitoring.period import MonitoredPeriod, check_period, periods_to_check
-from fivestage.monitoring.retraining import RetrainingDecision, RetrainingHistory
+from fivestage.monitoring.retraining import Comparison, RetrainingDecision, RetrainingHistory
 from fivestage.serving.service_settings import Settings
 from monitoring.checks import checks
 from monitoring.policy import decide
@@ -126,8 +126,8 @@ def metrics_of(monitored: MonitoredPeriod, verdict: RetrainingDecision) -> dict[
         "drifted": len(monitored.drifted),
         "broken": len(monitored.broken),
         "retrain": verdict.retrain or bool(verdict.promote),
-        "estimated_cost_per_1000": performance.expected.scores["cost_per_1000"],
-        **({name: scored.scores[name] for name in ("bias", "cost_per_1000")} if scored else {}),
+        "estimated_cost_per_1000": performance.expected["cost_per_1000"].value,
+        **({name: scored[name].value for name in ("bias", "cost_per_1000")} if scored else {}),
     }
 
 
@@ -138,8 +138,8 @@ def _project_of(folder: str) -> str:
 
 def _log(monitored: MonitoredPeriod, folder: str) -> None:
     performance = monitored.performance
-    estimated = {f"estimated_{name}": value for name, value in performance.expected.scores.items()}
-    observed = performance.scored.scores if performance.scored else {}
+    estimated = {f"estimated_{name}": one.value for name, one in performance.expected.items()}
+    observed = {name: one.value for name, one in (performance.scored or {}).items()}
     counts = {"drifted_columns": len(monitored.drifted), "broken": len(monitored.broken)}
     causes = "".join(f"{one.kind}: {one.sentence}\n" for one in monitored.causes)
     REGISTRY.log_period(

@@ -26,8 +26,8 @@ def report_model(version: str, findings: VersionEvaluation) -> Annotated[str, "m
     """Save stage 3: the version's evaluation on the test window, and its model card, also in MLflow."""
     registered, artifact = REGISTRY.open(version)
     card = Report(PROBLEM).save_evaluation(registered, artifact, findings)
-    scores = findings.evaluation.scored.scores
-    registered.annotate({"model_card.md": card}, {f"test_{name}": value for name, value in scores.items()})
+    metrics = findings.evaluation.metrics
+    registered.annotate({"model_card.md": card}, {f"test_{name}": one.value for name, one in metrics.items()})
     return card
 
 

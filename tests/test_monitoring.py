@@ -19,7 +19,7 @@ from fivestage.common.clock import DAY
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import MulticlassContract, RegressionContract
 from fivestage.evaluation.daily import Floats
-from fivestage.evaluation.metrics import Scored
+from fivestage.evaluation.metrics import Estimate
 from fivestage.monitoring.alerts import FOLDER, operator_rules
 from fivestage.monitoring.causes import Cause, failed_tests
 from fivestage.monitoring.performance import Performance
@@ -100,7 +100,7 @@ OVERLAYS = sorted(path.parent for path in (ROOT / "k8s" / "overlays").glob("*/ku
 
 
 def test_a_period_without_any_request_is_for_the_datas_owner() -> None:
-    nothing = Performance(Scored({"cost_per_1000": float("nan")}, {}), "no prediction was requested")
+    nothing = Performance({"cost_per_1000": Estimate(float("nan"))}, "no prediction was requested")
     lost = Cause("data broken", "whole rows", "whole rows: none was requested")
     silent = MonitoredPeriod(0, 7 * DAY, (), nothing, 0, causes=(lost,))
     verdict = RetrainingDecision(retrain=False, reason="blocked")
@@ -110,7 +110,7 @@ def test_a_period_without_any_request_is_for_the_datas_owner() -> None:
 
 
 def test_a_period_that_is_judged_late_alerts_the_models_owner() -> None:
-    scored = Scored({"cost_per_1000": float("nan")}, {})
+    scored = {"cost_per_1000": Estimate(float("nan"))}
     bad = Performance(scored, "", 10, 1.0, faults=("it is off the rate",))
     causes = (Cause("data broken", "x", "x: gone"), Cause("concept shift", "the label", "it has changed"))
     late = MonitoredPeriod(0, 7 * DAY, (), bad, 0, causes=causes)

@@ -188,6 +188,6 @@ def _demo(results: Path) -> dict[str, Any]:
 def _policies(path: Path) -> dict[str, Any]:
     """Return a backtest without numbers for plots."""
     found: dict[str, Any] = json.loads(path.read_bytes())
-    for policy in found["years"]:
+    for policy in found["policies"]:
         policy["by_day"] = []
     return found

@@ -40,14 +40,14 @@ def judged(problem: SyntheticProblem, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_the_challenger_learns_and_every_gate_says_why(judged: ChallengerResult) -> None:
-    assert judged.test.scores["roc_auc"] > 0.65
+    assert judged.test["roc_auc"].value > 0.65
     assert set(judged.losses) == set(judged.processor_seconds) == {"pretraining", "finetuning"}
     assert len(judged.gates) == len(gate_lines(judged).splitlines()) == GATES
     assert {gate.name: gate.passed for gate in judged.gates}["no leak"]
 
 
 def test_the_events_of_other_rows_cost_it_what_it_has_learnt_of_them(judged: ChallengerResult) -> None:
-    assert judged.test.scores["roc_auc"] - judged.without_events.scores["roc_auc"] >= 0.05
+    assert judged.test["roc_auc"].value - judged.without_events["roc_auc"].value >= 0.05
 
 
 def test_what_was_measured_is_said_in_sentences(judged: ChallengerResult) -> None:
@@ -55,7 +55,7 @@ def test_what_was_measured_is_said_in_sentences(judged: ChallengerResult) -> Non
     assert said[0].startswith(
         f"{judged.parameters:,} parameters learnt from {judged.rows:,} rows of {judged.tokens} tokens"
     )
-    assert said[1].startswith(f"Test window: ROC-AUC {judged.test.scores['roc_auc']:.3f} (")
+    assert said[1].startswith(f"Test window: ROC-AUC {judged.test['roc_auc'].value:.3f} (")
     assert said[2].startswith("The same with the events of other rows: ROC-AUC ")
     assert said[3].startswith("Without pre-training, on the label alone: ROC-AUC ")
     refused = [f"The gate *{one.name}* refuses it: {one.sentence}" for one in judged.gates if not one.passed]

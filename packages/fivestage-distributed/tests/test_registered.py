@@ -16,7 +16,7 @@ from fivestage.common.errors import UserError
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment.batch_scoring import BatchModel
 from fivestage.evaluation.gates import Gate
-from fivestage.evaluation.metrics import Scored
+from fivestage.evaluation.metrics import Estimate
 from fivestage.features.problem import Tables
 from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.training.task_trainer import trainer_of
@@ -72,7 +72,7 @@ def models(problem: SyntheticProblem, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def registered(model: RegisteredChallenger) -> Version:
-    scored = Scored({"roc_auc": 0.7}, {"roc_auc": (0.6, 0.8)})
+    scored = {"roc_auc": Estimate(0.7, 0.6, 0.8)}
     gate = Gate(
         "fast enough", passed=False, value=14, limit=5, sentence="A row takes 14 ms, and 5 are allowed."
     )

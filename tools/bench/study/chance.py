@@ -25,14 +25,19 @@ def measure() -> dict[str, Any]:
     )
     probability = calibrated_after(study, holdout, after)
     label, days = sample.label[windows.after], study.days[windows.after]
-    by_days = evaluate(label, probability, days, costs).intervals
-    by_rows = evaluate(label, probability, np.arange(len(label)), costs, draws=40).intervals
+    by_days = evaluate(label, probability, days, costs)
+    by_rows = evaluate(label, probability, np.arange(len(label)), costs, draws=40)
     act = cost_model_of(costs).decide(probability)
     return {
         "rows": len(study.rows),
         "feature_seconds": study.feature_seconds,
         "intervals": [
-            {"metric": name, "days": list(by_days[name]), "rows": list(by_rows[name])} for name in METRICS
+            {
+                "metric": name,
+                "days": [by_days[name].low, by_days[name].high],
+                "rows": [by_rows[name].low, by_rows[name].high],
+            }
+            for name in METRICS
         ],
         "delay": _delay(),
         "groups": {

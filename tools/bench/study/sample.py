@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
@@ -82,13 +82,9 @@ def margins(probability: Floats) -> Floats:
 def scored(study: Studied, probability: Floats) -> dict[str, dict[str, float]]:
     """Return scores on the rows after the holdout window, with intervals over days."""
     after = study.windows.after
-    found = evaluate(
-        study.sample.label[after], probability, study.days[after], study.contract.costs, draws=DRAWS
-    )
-    return {
-        name: {"value": value, "low": found.intervals[name][0], "high": found.intervals[name][1]}
-        for name, value in found.scores.items()
-    }
+    label, days = study.sample.label[after], study.days[after]
+    found = evaluate(label, probability, days, study.contract.costs, draws=DRAWS)
+    return {name: asdict(one) for name, one in found.items()}
 
 
 def saved(study: Studied, before: Floats, now: Floats) -> dict[str, float]:

@@ -49,10 +49,10 @@ def test_how_long_a_demo_takes_is_another_record_than_what_it_finds(tmp_path: Pa
 def test_a_backtest_is_taken_up_without_what_only_its_plot_shows(tmp_path: Path) -> None:
     results, to = tmp_path / "results", tmp_path / "measured"
     results.mkdir()
-    found = {"decisions": 9, "years": [{"name": "never", "by_day": [1.0, 2.0]}]}
+    found = {"decisions": 9, "policies": [{"name": "never", "by_day": [1.0, 2.0]}]}
     (results / "policies.json").write_text(json.dumps(found))
     assert collect("abc", results, tmp_path / "bench", to) == ["year"]
-    assert records(to)["year"].found == {"decisions": 9, "years": [{"name": "never", "by_day": []}]}
+    assert records(to)["year"].found == {"decisions": 9, "policies": [{"name": "never", "by_day": []}]}
 
 
 @pytest.mark.parametrize("now", [{"costs": {"act": 2}}, {"costs": {}}, {}])

@@ -360,7 +360,7 @@ def _policies(contract: Contract, found: PoliciesSection) -> Iterator[str]:
         *(
             f"The policy “{one.name}” trained {one.trainings:.1f} times and saved "
             f"{fmt.estimate('cost_per_1000', one.saved)} {contract.costs.currency} per 1,000 decisions."
-            for one in found.years
+            for one in found.policies
         ),
     )
 

@@ -30,7 +30,7 @@ from fivestage.data.splits import TemporalSplit, windows_at
 from fivestage.evaluation.champion_challenger import Evidence, run_gates
 from fivestage.evaluation.evaluate import answers_of, decision_day
 from fivestage.evaluation.gates import Gate
-from fivestage.evaluation.metrics import Answers, Estimate, Scored, evaluate
+from fivestage.evaluation.metrics import Answers, Metrics, evaluate
 from fivestage.features.definitions import Reference
 from fivestage.features.offline import build_features
 from fivestage.features.problem import Problem
@@ -108,11 +108,11 @@ class ChallengerResult:
     """The evaluation of the challenger."""
 
     gates: tuple[Gate, ...]  # results of the library's gates on the holdout window
-    holdout: Scored  # scores on the holdout window, with bootstrap intervals over days
-    test: Scored  # scores on the later test window
-    without_events: Scored  # scores on the test window with events shuffled between rows
-    label_alone: Scored | None  # scores on the test window of the control without pre-training, if any
-    champion: Scored | None  # scores of the champion on the same rows of the test window, if there is one
+    holdout: Metrics  # scores on the holdout window, with bootstrap intervals over days
+    test: Metrics  # scores on the later test window
+    without_events: Metrics  # scores on the test window with events shuffled between rows
+    label_alone: Metrics | None  # scores on the test window of the control without pre-training, if any
+    champion: Metrics | None  # scores of the champion on the same rows of the test window, if there is one
     parameters: int  # number of the model's parameters
     rows: int  # number of training rows
     tokens: int  # tokens per row
@@ -250,12 +250,12 @@ def evaluate_challenger(
         row_ms,
     )
 
-    def scored(places: Ints, answers: Answers) -> Scored:
+    def scored(places: Ints, answers: Answers) -> Metrics:
         seen = rows.iloc[places]
         label, day = labels_of(seen, contract), decision_day(seen)
         return evaluate(label, answers.forecast, day, contract.costs, decision=answers.decision)
 
-    def scored_test(model: Challenger, tokens: Tokens) -> Scored:
+    def scored_test(model: Challenger, tokens: Tokens) -> Metrics:
         return scored(test_rows, decide(model.forecast(tokens), contract))
 
     answers = decide(challenger.forecast(source.tokens(windows.holdout, challenger.vocabulary)), contract)
@@ -339,15 +339,9 @@ def gate_lines(result: ChallengerResult) -> str:
 def sentences(result: ChallengerResult) -> list[str]:
     """Describe the result in sentences, for a page."""
 
-    def scores(scored: Scored) -> str:
-        estimates = {
-            name: Estimate(scored.scores[name], *scored.intervals[name])
-            for name in SHOWN
-            if name in scored.scores
-        }
-        return ", ".join(
-            f"{fmt.metric_title(name)} {fmt.estimate(name, one)}" for name, one in estimates.items()
-        )
+    def scores(scored: Metrics) -> str:
+        shown = [name for name in SHOWN if name in scored]
+        return ", ".join(f"{fmt.metric_title(name)} {fmt.estimate(name, scored[name])}" for name in shown)
 
     trained = " and ".join(
         f"{fmt.count(seconds)} s of {TRAININGS[name]}" for name, seconds in result.processor_seconds.items()

@@ -109,8 +109,8 @@ def test_intervals_know_that_rows_of_one_day_move_together() -> None:
     together = (draw.random(day.size) < draw.choice([0.1, 0.5], 60)[day]).astype(float)
     width = {}
     for name, label in (("independent", independent), ("together", together)):
-        low, high = metrics.evaluate(label, chance, day, COSTS).intervals["rate"]
-        width[name] = high - low
+        rate = metrics.evaluate(label, chance, day, COSTS)["rate"]
+        width[name] = rate.high - rate.low
     assert width["together"] > 3 * width["independent"]
 
 
@@ -129,7 +129,8 @@ def test_the_interval_covers_as_often_as_it_says(days: int) -> None:
 
 def test_one_day_has_no_interval() -> None:
     label, chance, _ = rows(1, 100, 1, 50)
-    assert np.isnan(metrics.evaluate(label, chance, np.zeros(100), COSTS).intervals["rate"]).all()
+    rate = metrics.evaluate(label, chance, np.zeros(100), COSTS)["rate"]
+    assert np.isnan([rate.low, rate.high]).all()
 
 
 def test_the_same_rows_give_the_same_intervals() -> None:
@@ -144,7 +145,8 @@ def test_slices_are_the_scores_of_their_rows_most_frequent_first() -> None:
     got = metrics.by_slice(value, label, chance, day, COSTS)
     assert list(got) == ["many", "few"]
     few = value == "few"
-    assert got["few"].scores == pytest.approx(metrics.scores(label[few], chance[few], COSTS))
+    scores = {name: one.value for name, one in got["few"].items()}
+    assert scores == pytest.approx(metrics.scores(label[few], chance[few], COSTS))
     assert list(metrics.by_slice(value, label, chance, day, COSTS, min_rows=200)) == ["many"]
 
 

@@ -53,7 +53,7 @@ def test_a_bias_that_days_explain_is_good(contract: Contract) -> None:
     stormy = np.where(day == 0, 1.0, label)
     found = judged(contract, stormy, chance, day)
     assert found.scored is not None
-    assert abs(found.scored.scores["bias"]) > contract.monitoring.max_bias
+    assert abs(found.scored["bias"].value) > contract.monitoring.max_bias
     assert not found.bad
 
 
@@ -78,7 +78,7 @@ def test_without_labels_there_is_the_estimate(contract: Contract) -> None:
     assert found.scored is None
     assert found.judged == ()
     assert not found.bad
-    assert found.expected.scores["roc_auc"] > 0.5
+    assert found.expected["roc_auc"].value > 0.5
 
 
 def test_labels_that_are_not_known_are_not_read(contract: Contract) -> None:
@@ -92,8 +92,8 @@ def test_labels_that_are_not_known_are_not_read(contract: Contract) -> None:
 def test_the_estimate_is_near_the_truth_when_probabilities_are_right(contract: Contract) -> None:
     label, chance, day = week(9)
     answers = Answers(chance, chance >= 0.5)
-    expected = estimate(answers, day, contract).scores
+    expected = estimate(answers, day, contract)
     found = judge(label, np.ones(label.size, dtype=bool), answers, day, USUAL, contract).scored
     assert found is not None
     for name in ("roc_auc", "log_loss", "cost_per_1000"):
-        assert expected[name] == pytest.approx(found.scores[name], rel=0.03), name
+        assert expected[name].value == pytest.approx(found[name].value, rel=0.03), name

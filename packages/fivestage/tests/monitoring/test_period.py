@@ -331,7 +331,7 @@ def test_a_period_is_judged_by_all_of_its_labels_once_they_have_arrived(warehous
     assert [one.performance.conclusive for one in (first, second)] == [False, True]
     scored = second.performance.scored
     assert scored is not None
-    assert abs(scored.scores["bias"]) < 0.1  # about .3 by those that come first
+    assert abs(scored["bias"].value) < 0.1  # about .3 by those that come first
     now = replace(second, start=second.end, matured=(second,))
     past = [PeriodSummary(1.0, bad=False, broken=()), first.summary]
     assert now.history(past) == [past[0], second.summary, now.summary]
@@ -373,9 +373,9 @@ def test_without_any_label_nothing_is_judged(warehouse: Warehouse, needed: float
 
     found = monitored(late, log_of(warehouse), {"1": warehouse.artifact}, with_labels)
     assert not [one for one in found.causes if one.subject == "the label"]
-    assert (found.performance.scored, found.performance.bad, found.slices) == (None, False, {})
+    assert (found.performance.scored, found.performance.bad, found.slices) == (None, False, ())
     assert found.performance.sentence == "no label has arrived"
-    assert found.performance.expected.scores["cost_per_1000"] > 0
+    assert found.performance.expected["cost_per_1000"].value > 0
 
 
 def test_the_period_is_held_against_the_days_before_it(warehouse: Warehouse) -> None:

@@ -105,9 +105,9 @@ def test_scores_of_numbers_equal_those_of_scikit_learn(seed: int) -> None:
 def test_true_intervals_hold_their_share(regression: Contract) -> None:
     label, forecast, day = numbers(3, 20_000)
     found = evaluate(label, forecast, day, regression.costs)
-    assert found.scores["coverage"] == pytest.approx(0.8, abs=0.02)
-    low, high = found.intervals["coverage"]
-    assert low < found.scores["coverage"] < high
+    assert found["coverage"].value == pytest.approx(0.8, abs=0.02)
+    low, high = found["coverage"].low, found["coverage"].high
+    assert low < found["coverage"].value < high
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_where_many_numbers_are_zero_true_intervals_are_no_fault(
     forecast[idle, HIGH] = 5
     found = judged(regression, label, forecast, day)
     assert found.scored is not None
-    assert (found.scored.scores["coverage"] > 0.85) == (zeros * wide == 0.5 or wide > 1)
+    assert (found.scored["coverage"].value > 0.85) == (zeros * wide == 0.5 or wide > 1)
     assert ("coverage of the intervals" in found.sentence) == faulty
 
 
@@ -167,7 +167,7 @@ def test_a_class_that_comes_more_often_than_told_is_bad(multiclass: Contract) ->
 def test_before_labels_numbers_have_what_their_intervals_promise(regression: Contract) -> None:
     _, forecast, day = numbers(7)
     answers = Answers(forecast, forecast[:, DECISION], np.full(len(forecast), 4.0))
-    assert estimate(answers, day, regression).scores["cost_per_1000"] == 4000
+    assert estimate(answers, day, regression)["cost_per_1000"].value == 4000
 
 
 def test_what_does_not_pair_up_is_refused(multiclass: Contract, regression: Contract) -> None:

@@ -12,26 +12,23 @@ from pydantic import TypeAdapter
 from fivestage import reporting
 from fivestage.contract.contract import Contract, MulticlassContract
 from fivestage.evaluation.gates import ConfusionMatrix, DecisionScores, Gate, Probe
-from fivestage.evaluation.metrics import Estimate
+from fivestage.evaluation.metrics import CalibrationPoint, CostPoint, Estimate, Slice
+from fivestage.monitoring.retraining import PolicyResult
 from fivestage.reporting.results import (
     AblationRow,
-    CalibrationPoint,
     CauseRow,
     ColumnDriftRow,
-    CostPoint,
     DataSection,
     ModelSection,
     MonitoringSection,
     ParityRow,
     PeriodRow,
     PoliciesSection,
-    PolicyRow,
     ProblemSection,
     Results,
     Retraining,
     RunSection,
     ServingSection,
-    Slice,
     VersionChange,
     WeeklyLabel,
     WindowRow,
@@ -265,10 +262,10 @@ def _causes(start: date) -> tuple[CauseRow, ...]:
 
 
 def _policies() -> PoliciesSection:
-    never = PolicyRow("never", 0, 0, 5_000_000.0, 0.0, Estimate(0.0, 0.0, 0.0), (0.0,) * 30)
+    never = PolicyResult("never", 0, 0, 5_000_000.0, 0.0, Estimate(0.0, 0.0, 0.0), (0.0,) * 30)
     saved = tuple(1000.0 * day for day in range(30))
-    often = PolicyRow("every 4 periods", 7, 5, 4_970_000.0, 35.0, Estimate(1000.0, 200.0, 1900.0), saved)
-    drift = PolicyRow("on drift", 9, 2, 5_010_000.0, 45.0, Estimate(-300.0, -900.0, 400.0), saved[::-1])
+    often = PolicyResult("every 4 periods", 7, 5, 4_970_000.0, 35.0, Estimate(1000.0, 200.0, 1900.0), saved)
+    drift = PolicyResult("on drift", 9, 2, 5_010_000.0, 45.0, Estimate(-300.0, -900.0, 400.0), saved[::-1])
     return PoliciesSection(TEST, TEST + timedelta(days=30), 29_000, (never, often, drift))
 
 

@@ -225,7 +225,7 @@ def test_a_policy_pays_only_where_its_interval_lies_above_zero(contract: Contrac
     assert results.policies is not None
     doubtful = replace(
         results.policies,
-        years=tuple(replace(one, saved=replace(one.saved, low=-1.0)) for one in results.policies.years),
+        policies=tuple(replace(one, saved=replace(one.saved, low=-1.0)) for one in results.policies.policies),
     )
     html = page(contract, replace(results, policies=doubtful))
     assert "no policy saves significantly more than its training costs" in html

@@ -62,7 +62,7 @@ def test_what_the_stages_return_is_on_page_and_card(task: str, report: Report) -
         made.problem, artifact, selection, made.rows, made.event_tables, made.features
     )
     assert [sets for sets, _ in found.ablation] == ["order", "order + history"]
-    assert found.ablation[-1][1] == found.evaluation.scored
+    assert found.ablation[-1][1] == found.evaluation.metrics
     ingested = IngestReport("digest", {"orders": len(made.rows)}, {}, {})
     one.save_data(made.rows, made.event_tables, ingested, AS_OF, PROBES)
     version = Trained("synthetic", "7", "d" * 64, "run", 0, "commit", chosen=selection)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fivestage.common.errors import UserError
-from fivestage.evaluation.metrics import Estimate, Scored
+from fivestage.evaluation.metrics import Estimate
 from fivestage.reporting.results import ModelSection, Results, RunSection, Section, load, save
 
 
@@ -69,9 +69,3 @@ def test_a_failed_write_leaves_the_file_before_it(tmp_path: Path, monkeypatch: p
         save(RunSection({"data": 2.0}), tmp_path)
     assert load(tmp_path).run == RunSection({"data": 1.0})
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
-
-
-def test_a_score_without_interval_has_none() -> None:
-    both = Scored({"roc_auc": 0.7, "rows": 10}, {"roc_auc": (0.6, 0.8)}).estimates()
-    assert both["roc_auc"] == Estimate(0.7, 0.6, 0.8)
-    assert np.isnan([both["rows"].low, both["rows"].high]).all()

@@ -30,10 +30,10 @@ from tests.synthetic import CHANNELS, FEATURES, Prepared, boosting, changed, pre
 def test_bins_hold_every_row_once(rows: list[tuple[int, float]]) -> None:
     label, probability = (np.array(column) for column in zip(*rows, strict=True))
     bins = reliability(label.astype(float), probability)
-    assert sum(count for _, _, count in bins) == len(rows)
-    assert sum(observed * count for _, observed, count in bins) == pytest.approx(label.sum())
-    assert sum(predicted * count for predicted, _, count in bins) == pytest.approx(probability.sum())
-    predicted = [one for one, _, _ in bins]
+    assert sum(one.rows for one in bins) == len(rows)
+    assert sum(one.observed * one.rows for one in bins) == pytest.approx(label.sum())
+    assert sum(one.predicted * one.rows for one in bins) == pytest.approx(probability.sum())
+    predicted = [one.predicted for one in bins]
     assert predicted == sorted(predicted)
     assert len(bins) <= min(BINS, len(set(probability)))  # equal predictions share a bin
 
@@ -42,9 +42,9 @@ def test_bins_have_equal_mass_and_their_own_rate() -> None:
     probability = np.linspace(0.005, 0.995, 1000)
     label = (np.arange(1000) >= 500).astype(np.int64)
     bins = reliability(label.astype(float), probability)
-    assert [count for _, _, count in bins] == [100] * BINS
-    assert [observed for _, observed, _ in bins] == [0.0] * 5 + [1.0] * 5
-    assert bins[0][0] == pytest.approx(probability[:100].mean())
+    assert [one.rows for one in bins] == [100] * BINS
+    assert [one.observed for one in bins] == [0.0] * 5 + [1.0] * 5
+    assert bins[0].predicted == pytest.approx(probability[:100].mean())
 
 
 def test_offline_answers_are_those_of_the_engine(data: Prepared, artifact: Artifact) -> None:
@@ -83,13 +83,13 @@ def test_an_evaluation_has_all_slices_and_curves(data: Prepared, artifact: Artif
     forecast = artifact_forecast(artifact, data.features.iloc[after])
     found = evaluate_window(artifact, rows, forecast, contract)
     expected = scores(label, forecast, contract.costs, artifact.decide(forecast))
-    assert found.scored.scores == pytest.approx(expected, abs=1e-9)
-    assert list(found.slices) == [*contract.slices, "month"]
-    assert list(found.slices["month"]) == ["2024-04", "2024-05"]  # in UTC
-    assert set(found.slices["channel"]) == {*CHANNELS} - {counts.idxmin()}
+    assert {name: one.value for name, one in found.metrics.items()} == pytest.approx(expected, abs=1e-9)
+    assert list(dict.fromkeys(one.column for one in found.slices)) == [*contract.slices, "month"]
+    assert [one.value for one in found.slices if one.column == "month"] == ["2024-04", "2024-05"]  # in UTC
+    assert {one.value for one in found.slices if one.column == "channel"} == {*CHANNELS} - {counts.idxmin()}
     cost_model = cost_model_of(contract.costs)
     decisions = [decision for _, decision in alternative_decisions(contract, forecast)]
-    assert [cost for _, cost in found.cost_curve] == pytest.approx(
+    assert [one.cost_per_1000 for one in found.cost_curve] == pytest.approx(
         [1000 * cost_model.price(label, decision).mean() for decision in decisions]
     )
 
@@ -101,8 +101,8 @@ def test_the_curve_has_the_cost_of_the_versions_own_rule(task: str) -> None:
     forecast = artifact_forecast(artifact, data.features.iloc[after])
     found = evaluate_window(artifact, data.rows.iloc[after], forecast, data.contract)
     own_rule = data.contract.costs.threshold if task == "binary" else 0.0
-    costs = dict(found.cost_curve)
-    assert costs[own_rule] == pytest.approx(found.scored.scores["cost_per_1000"], rel=1e-12)
+    costs = {one.threshold: one.cost_per_1000 for one in found.cost_curve}
+    assert costs[own_rule] == pytest.approx(found.metrics["cost_per_1000"].value, rel=1e-12)
     assert list(costs) == sorted(costs)
 
 
@@ -114,7 +114,7 @@ def test_what_is_left_undone_costs_at_high_thresholds() -> None:
     expensive = artifact.contract.costs.model_copy(update={"act_negative": 360.0})  # threshold 0.9
     timid = replace(artifact, contract=artifact.contract.model_copy(update={"costs": expensive}))
     acted = [
-        evaluate_window(one, rows, probability, data.contract).scored.scores["action_rate"]
+        evaluate_window(one, rows, probability, data.contract).metrics["action_rate"].value
         for one in (artifact, timid)
     ]
     assert acted == [1.0, 0.0]
@@ -139,7 +139,7 @@ def test_each_line_of_the_ablation_adds_a_set(data: Prepared) -> None:
     arguments = (data.rows, data.windows, boosting(data.contract.task), data.contract)
     lines = ablation(data.features, some, *arguments)
     assert [name for name, _ in lines] == ["order", "order + history"]
-    first, both = (scored.scores for _, scored in lines)
+    first, both = ({name: one.value for name, one in metrics.items()} for _, metrics in lines)
     assert first["rows"] == both["rows"] == len(data.windows.after)
     loss = "rmse" if data.contract.task == "regression" else "log_loss"
     assert both[loss] < 0.98 * first[loss]

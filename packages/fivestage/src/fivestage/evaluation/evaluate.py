@@ -16,7 +16,15 @@ from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.labels import labels_of
 from fivestage.evaluation.classification_metrics import BINS
 from fivestage.evaluation.daily import DECISIONS
-from fivestage.evaluation.metrics import Answers, Scored, by_slice, evaluate
+from fivestage.evaluation.metrics import (
+    Answers,
+    CalibrationPoint,
+    CostPoint,
+    Metrics,
+    Slice,
+    by_slice,
+    evaluate,
+)
 from fivestage.evaluation.task_evaluation import alternative_decisions, calibration_pairs, loss
 from fivestage.features.offline import feature_matrix
 
@@ -27,10 +35,10 @@ IMPORTANCE_ROWS = 5_000
 class Evaluation:
     """The metrics of an artifact on one window."""
 
-    scored: Scored
-    slices: dict[str, dict[str, Scored]]
-    calibration: list[tuple[float, float, int, str]]  # mean prediction, mean outcome, rows, label or class
-    cost_curve: list[tuple[float, float]]  # threshold or shift of the decision, cost per 1,000 decisions
+    metrics: Metrics
+    slices: tuple[Slice, ...]  # of the contract's columns, and of the months
+    calibration: tuple[CalibrationPoint, ...]  # the reliability diagram
+    cost_curve: tuple[CostPoint, ...]  # other decision rules, and the version's own
 
 
 def artifact_forecast(artifact: Artifact, features: pd.DataFrame) -> Floats:
@@ -76,49 +84,52 @@ def evaluate_window(
     """Compute metrics, slices and curves of an artifact's forecasts and decisions for rows with labels."""
     label, day, costs = labels_of(rows, contract), decision_day(rows), contract.costs
     decision = artifact.decide(forecast)
-    slices = slices_of(rows, forecast, decision, contract)
     month = rows["decision_at"].to_numpy().astype("datetime64[s]").astype("datetime64[M]")
     by_month = by_slice(month, label, forecast, day, costs, decision=decision)
-    slices["month"] = dict(sorted(by_month.items()))  # chronological, not by number of rows
     cost_model = cost_model_of(costs)
     return Evaluation(
-        scored=evaluate(label, forecast, day, costs, decision=decision),
-        slices=slices,
-        calibration=[
-            (*point, name)
+        metrics=evaluate(label, forecast, day, costs, decision=decision),
+        slices=(
+            *slices_of(rows, forecast, decision, contract),
+            *(Slice.of("month", *one) for one in sorted(by_month.items())),  # not by number of rows
+        ),
+        calibration=tuple(
+            point
             for name, (outcome, prediction) in calibration_pairs(contract, label, forecast).items()
-            for point in reliability(outcome, prediction)
-        ],
-        cost_curve=[
-            (float(setting), float(cost_model.price(label, alternative).mean()) * DECISIONS)
+            for point in reliability(outcome, prediction, name)
+        ),
+        cost_curve=tuple(
+            CostPoint(float(setting), float(cost_model.price(label, alternative).mean()) * DECISIONS)
             for setting, alternative in alternative_decisions(artifact.contract, forecast)
-        ],
+        ),
     )
 
 
-def slices_of(
-    rows: pd.DataFrame, forecast: Floats, decision: Any, contract: Contract
-) -> dict[str, dict[str, Scored]]:
+def slices_of(rows: pd.DataFrame, forecast: Floats, decision: Any, contract: Contract) -> tuple[Slice, ...]:
     """Compute the metrics of each slice in the contract, for values with enough rows."""
-    label, day, costs = labels_of(rows, contract), decision_day(rows), contract.costs
-    min_rows = contract.gates.min_slice_rows
-    return {
-        column: by_slice(
-            rows[column].to_numpy(), label, forecast, day, costs, decision=decision, min_rows=min_rows
-        )
+    if rows.empty:
+        return ()
+    scored = labels_of(rows, contract), forecast, decision_day(rows), contract.costs
+    least = contract.gates.min_slice_rows
+    return tuple(
+        Slice.of(column, value, metrics)
         for column in contract.slices
-        if len(rows)
-    }
+        for value, metrics in by_slice(
+            rows[column].to_numpy(), *scored, decision=decision, min_rows=least
+        ).items()
+    )
 
 
-def reliability(label: Floats, prediction: Floats) -> list[tuple[float, float, int]]:
+def reliability(label: Floats, prediction: Floats, of: str = "") -> list[CalibrationPoint]:
     """Return mean prediction, mean label and rows in bins of equal mass; equal predictions share a bin."""
     edges = np.quantile(prediction, np.arange(1, BINS) / BINS)
     bins = np.searchsorted(edges, prediction)
     rows = np.bincount(bins)
     predicted, observed = np.bincount(bins, prediction), np.bincount(bins, label)
     return [
-        (float(predicted[here] / rows[here]), float(observed[here] / rows[here]), int(rows[here]))
+        CalibrationPoint(
+            float(predicted[here] / rows[here]), float(observed[here] / rows[here]), int(rows[here]), of
+        )
         for here in np.flatnonzero(rows)
     ]
 

@@ -1,6 +1,5 @@
 """Metrics of forecasts against labels, statistical and monetary, with bootstrap intervals over days."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,6 @@ from fivestage.evaluation.daily import (
     Column,
     DailySample,
     Floats,
-    Interval,
     day_means,
     percentiles,
     sums,
@@ -51,17 +49,40 @@ class Estimate:
     high: float = NAN  # its upper end, likewise
 
 
+Metrics = dict[str, Estimate]  # of a set of rows, by name
+
+
 @dataclass(frozen=True)
-class Scored:
-    """The metrics of a set of rows, and the interval of each."""
+class Slice:
+    """Metrics of the rows in which a column has a given value."""
 
-    scores: dict[str, float]
-    intervals: dict[str, Interval]
+    column: str
+    value: str
+    rows: int
+    metrics: Metrics
 
-    def estimates(self, names: Sequence[str] | None = None) -> dict[str, Estimate]:
-        """Return the metrics, or some of them, each with its interval if it has one."""
-        scores, intervals = self.scores, self.intervals
-        return {name: Estimate(scores[name], *intervals.get(name, ())) for name in names or scores}
+    @classmethod
+    def of(cls, column: str, value: str, metrics: Metrics) -> "Slice":
+        """Return a slice with all its metrics."""
+        return cls(column, value, int(metrics["rows"].value), metrics)
+
+
+@dataclass(frozen=True)
+class CalibrationPoint:
+    """One bin of the reliability diagram."""
+
+    predicted: float  # the mean prediction
+    observed: float  # the mean outcome
+    rows: int  # rows in the bin
+    of: str = ""  # the label, or the class
+
+
+@dataclass(frozen=True)
+class CostPoint:
+    """The cost of an alternative decision rule."""
+
+    threshold: float  # probability threshold; for regression, the shift of the planned value
+    cost_per_1000: float  # currency units per 1,000 decisions
 
 
 def sample_of(
@@ -97,7 +118,7 @@ def evaluate(
     decision: Column | None = None,
     draws: int = 200,
     confidence: float = 0.95,
-) -> Scored:
+) -> Metrics:
     """Compute `scores` with intervals: percentiles over resampled days, as rows of a day are not independent.
 
     The same rows always give the same intervals. The bins of the calibration error are those of the whole
@@ -109,13 +130,10 @@ def evaluate(
     """
     sample = sample_of(label, forecast, day, costs, decision)
     drawn = [sample.scores(weight) for weight in sample.resamples(draws)]
-    return Scored(
-        sample.scores(np.ones(sample.days)),
-        {
-            name: percentiles(np.array([draw[name] for draw in drawn]), confidence, sample.days)
-            for name in drawn[0]
-        },
-    )
+    return {
+        name: Estimate(value, *percentiles(np.array([draw[name] for draw in drawn]), confidence, sample.days))
+        for name, value in sample.scores(np.ones(sample.days)).items()
+    }
 
 
 def by_slice(
@@ -127,7 +145,7 @@ def by_slice(
     *,
     decision: Column | None = None,
     min_rows: int = 1,
-) -> dict[str, Scored]:
+) -> dict[str, Metrics]:
     """Compute metrics and intervals for each level of `value` with `min_rows` rows, most frequent first."""
     levels, of_level, counts = np.unique(
         np.asarray(value).astype(str), return_inverse=True, return_counts=True
@@ -137,13 +155,8 @@ def by_slice(
         if counts[level] < min_rows:
             break
         here = of_level == level
-        slices[str(levels[level])] = evaluate(
-            label[here],
-            forecast[here],
-            day[here],
-            costs,
-            decision=None if decision is None else decision[here],
-        )
+        decided = None if decision is None else decision[here]
+        slices[str(levels[level])] = evaluate(label[here], forecast[here], day[here], costs, decision=decided)
     return slices
 
 

@@ -8,7 +8,7 @@ where it stopped.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -28,13 +28,15 @@ from fivestage.evaluation.champion_challenger import Evidence, run_gates
 from fivestage.evaluation.daily import NAN, sums
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.evaluation.gates import Probe
-from fivestage.evaluation.metrics import Answers, Difference, difference_of_days
+from fivestage.evaluation.metrics import Answers, Estimate, difference_of_days
 from fivestage.features.offline import is_text
 from fivestage.features.problem import Problem
 from fivestage.monitoring.drift import DAY_COLUMN, detect_drift, windows_of
 from fivestage.monitoring.performance import Performance, judge
 from fivestage.monitoring.retraining import (
+    Comparison,
     PeriodSummary,
+    PolicyResult,
     RetrainingDecision,
     RetrainingHistory,
     ShadowScore,
@@ -62,29 +64,6 @@ class PolicyBacktest:
     cost: Floats
     trained: tuple[int, ...]  # epoch seconds
     promoted: tuple[int, ...]  # the same
-
-
-@dataclass(frozen=True)
-class PolicyResult:
-    """A policy compared with never training again: costs of all days, and savings per 1,000 decisions."""
-
-    policy: str
-    trainings: float  # mean over the phases, as are all other fields
-    promoted: float
-    decisions_cost: float
-    training_cost: float
-    saved: Difference  # over all days, net of training costs
-    by_day: tuple[float, ...] = field(default=())  # cumulative savings at the end of each day
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The results of all policies over the same days."""
-
-    start: int
-    end: int
-    decisions: int
-    policies: tuple[PolicyResult, ...]
 
 
 def policies_with(decide: Policy) -> dict[str, Policy]:
@@ -298,7 +277,7 @@ def backtest(
         tell: Called with a progress message after each policy.
 
     Returns:
-        The start and end in epoch seconds, the number of decisions, and each policy's costs in the
+        The first day and the day after the last one, the number of decisions, and each policy's costs in the
         contract's currency; savings are per 1,000 decisions, net of training costs.
 
     Raises:
@@ -347,6 +326,7 @@ def compare_policies(year: BacktestData, decide: Policy, tell: Callable[[str], N
         paid = np.bincount(np.array(paid_on, dtype=np.int64), minlength=days) / many
         saved = never - cost - contract.budget.retraining_cost * paid
         difference = difference_of_days(sums(block, saved, rows.size), rows, confidence=confidence)
+        gain = Estimate(difference.mean, difference.low, difference.high)
         price, by_day = trained * contract.budget.retraining_cost, tuple(np.cumsum(saved).tolist())
-        results.append(PolicyResult(name, trained, promoted, float(cost.sum()), price, difference, by_day))
-    return Comparison(year.start, year.start + days * DAY, int(where.size), tuple(results))
+        results.append(PolicyResult(name, trained, promoted, float(cost.sum()), price, gain, by_day))
+    return Comparison(day_of(year.start), day_of(year.start + days * DAY), int(where.size), tuple(results))

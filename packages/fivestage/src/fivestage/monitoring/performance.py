@@ -9,7 +9,7 @@ import pandas as pd
 from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract
 from fivestage.contract.cost_model import HIGH, LOW, VALUE, cost_model_of
 from fivestage.evaluation.daily import DECISIONS, NAN, Bools, Column, Floats
-from fivestage.evaluation.metrics import Answers, Difference, Scored, evaluate, paired_difference
+from fivestage.evaluation.metrics import Answers, Difference, Estimate, Metrics, evaluate, paired_difference
 
 DRAWS = 1000  # a period has few days; see metrics.percentiles
 LOSS = "loss against one decision for all"
@@ -35,11 +35,11 @@ class JudgedScore:
 class Performance:
     """The performance of one period by the labels that have arrived; without any there are no scores."""
 
-    expected: Scored
+    expected: Metrics
     summary: str
     rows: int = 0
     label_share: float = 0.0
-    scored: Scored | None = None
+    scored: Metrics | None = None
     judged: tuple[JudgedScore, ...] = ()
     faults: tuple[str, ...] = ()  # a sentence for each score that makes the period bad
 
@@ -59,14 +59,15 @@ class Performance:
         return any(one.allowed is not None for one in self.judged)
 
 
-def estimate(answers: Answers, day: Column, contract: Contract) -> Scored:
+def estimate(answers: Answers, day: Column, contract: Contract) -> Metrics:
     """Estimate the scores as if the forecasts were correct: confidence-based performance estimation."""
     forecast = answers.forecast
     if isinstance(contract, RegressionContract):
         cost = NAN if answers.expected_cost is None else float(np.mean(answers.expected_cost)) * DECISIONS
         width = float(np.mean(forecast[:, HIGH] - forecast[:, LOW]))
         expected = {"mean": float(np.mean(forecast[:, VALUE])), "width": width, "cost_per_1000": cost}
-        return Scored(expected | {"rows": float(len(forecast))}, {})
+        expected |= {"rows": float(len(forecast))}
+        return {name: Estimate(value) for name, value in expected.items()}
     return evaluate(forecast, forecast, day, contract.costs, decision=answers.decision)
 
 
@@ -104,7 +105,7 @@ def judge(
     return Performance(expected, judged[-1].sentence, rows, share, scored, judged, faults)
 
 
-def _of_predictions(scored: Scored, contract: Contract) -> Iterator[JudgedScore]:
+def _of_predictions(scored: Metrics, contract: Contract) -> Iterator[JudgedScore]:
     bias = contract.monitoring.max_bias
     if not isinstance(contract, RegressionContract):
         yield _judged(scored, "bias", 0, bias, "the mean prediction is {off} off the rate")
@@ -118,10 +119,10 @@ def _of_predictions(scored: Scored, contract: Contract) -> Iterator[JudgedScore]
 
 
 def _judged(
-    scored: Scored, score: str, target: float, allowed: float, words: str, side: int = 0
+    scored: Metrics, score: str, target: float, allowed: float, words: str, side: int = 0
 ) -> JudgedScore:
     """Judge a score against its target; `side` is -1 if only too little is a fault, 1 if only too much is."""
-    value, (low, high) = scored.scores[score], scored.intervals[score]
+    value, low, high = scored[score].value, scored[score].low, scored[score].high
     off = value - target
     chance = not (low > target or high < target) or off * side < 0
     sentence = words.format(off=f"{off:+.3f}")

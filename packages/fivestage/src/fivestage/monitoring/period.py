@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import NAN, Floats
 from fivestage.evaluation.evaluate import answers_by_forecast, artifact_forecast, decision_day, slices_of
-from fivestage.evaluation.metrics import Scored
+from fivestage.evaluation.metrics import Estimate, Slice
 from fivestage.monitoring.causes import Cause, effects_of, explained, failed_tests, furthest_findings
 from fivestage.monitoring.daily_statistics import ROWS
 from fivestage.monitoring.drift import Finding
@@ -48,7 +48,7 @@ class MonitoredPeriod:
     drift: tuple[Finding, ...] = ()  # the statistic of each column that moved furthest
     largest_difference: float = 0.0  # between online and offline forecasts
     causes: tuple[Cause, ...] = ()
-    slices: dict[str, dict[str, Scored]] = field(default_factory=dict)  # by column and level
+    slices: tuple[Slice, ...] = ()
     shadow: ShadowScore | None = None
     last_shadow: int = 0  # in the log of challengers' predictions
     labels_due: float = 0.0  # the share of labels that should have arrived by now
@@ -305,7 +305,7 @@ def _unjudged(served: Served, summary: str, reason: str) -> MonitoredPeriod:
         served.start,
         served.end,
         (),
-        Performance(Scored({"rows": 0.0, "cost_per_1000": NAN}, {}), summary),
+        Performance({"rows": Estimate(0), "cost_per_1000": Estimate(NAN)}, summary),
         served.last_number,
         causes=(Cause("data broken", ROWS, f"{ROWS}: {reason}"),),
         last_shadow=served.last_shadow,

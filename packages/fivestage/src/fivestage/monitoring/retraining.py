@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -9,7 +10,7 @@ from pydantic import TypeAdapter
 from fivestage.common.clock import DAY
 from fivestage.contract.contract import Budget, Contract, MonitoringSettings
 from fivestage.evaluation.daily import Column, Floats, sums
-from fivestage.evaluation.metrics import difference_of_days
+from fivestage.evaluation.metrics import Estimate, difference_of_days
 
 YEAR = 365 * DAY
 
@@ -52,6 +53,29 @@ class RetrainingDecision:
     retrain: bool
     reason: str
     promote: str = ""  # the version to promote; empty for none
+
+
+@dataclass(frozen=True)
+class PolicyResult:
+    """A policy in a backtest, compared with never training again; numbers are means over its phases."""
+
+    name: str
+    trainings: float
+    promoted: float  # challengers that became the champion
+    decisions_cost: float  # currency units, for all decisions
+    training_cost: float  # currency units, for all trainings
+    saved: Estimate  # per 1,000 decisions, after the cost of training
+    by_day: tuple[float, ...] = ()  # cumulative savings at the end of each day
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The backtest of several retraining policies over the same days."""
+
+    start: date  # the first day
+    end: date  # the day after the last one
+    decisions: int  # number of decisions in between
+    policies: tuple[PolicyResult, ...]
 
 
 @dataclass(frozen=True)

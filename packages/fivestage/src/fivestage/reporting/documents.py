@@ -9,8 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract, day_of
+from fivestage.evaluation.metrics import Slice
 from fivestage.reporting import heat_maps, number_format, sentences, task_display
-from fivestage.reporting.results import Results, Slice
+from fivestage.reporting.results import Results
 from fivestage.reporting.task_display import shown_of
 
 FOLDER = Path(__file__).parent / "templates"

@@ -9,7 +9,7 @@ from fivestage.contract.contract import Contract, day_of
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.reporting.documents import render
 from fivestage.reporting.notices import Notice
-from fivestage.reporting.results import CauseRow, ColumnDriftRow, PeriodRow, Results, slices_of
+from fivestage.reporting.results import CauseRow, ColumnDriftRow, PeriodRow, Results
 from fivestage.reporting.sentences import advice
 
 if TYPE_CHECKING:  # Evidently takes seconds to import
@@ -20,14 +20,13 @@ if TYPE_CHECKING:  # Evidently takes seconds to import
 def period_row(monitored: "MonitoredPeriod", verdict: RetrainingDecision) -> PeriodRow:
     """Return a monitored period's results for the page, which links its drift report by a relative path."""
     performance = monitored.performance
-    scored, expected = performance.scored, performance.expected
     return PeriodRow(
         start=day_of(monitored.start),
         end=day_of(monitored.end),
         version=", ".join(monitored.versions),
         rows=performance.rows,
         label_share=performance.label_share,
-        metrics=scored.estimates() if scored else {},
+        metrics=performance.scored or {},
         drift=tuple(
             ColumnDriftRow(
                 one.column,
@@ -40,11 +39,11 @@ def period_row(monitored: "MonitoredPeriod", verdict: RetrainingDecision) -> Per
         bad=performance.bad,
         judged=performance.conclusive,
         verdict=f"{performance.sentence}. {advice(verdict)}: {verdict.reason}",
-        estimated_cost=expected.scores["cost_per_1000"],
+        estimated_cost=performance.expected["cost_per_1000"].value,
         drift_report=str(monitored.page.relative_to(REPORTS)),
         causes=tuple(_cause_row(cause) for cause in monitored.causes),
-        estimated=expected.estimates(),
-        slices=slices_of(monitored.slices),
+        estimated=performance.expected,
+        slices=monitored.slices,
     )
 
 

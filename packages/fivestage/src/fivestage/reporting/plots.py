@@ -15,13 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from fivestage.contract.contract import Contract
-from fivestage.evaluation.metrics import Estimate
+from fivestage.evaluation.metrics import CalibrationPoint, Estimate
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting import task_display
 from fivestage.reporting.plot_style import AMBER, BLUE, GREEN, INK, MARKERS, PAPER, QUIET, RED, SERIES, chart
 from fivestage.reporting.results import (
     AblationRow,
-    CalibrationPoint,
     CauseRow,
     DataSection,
     ModelSection,
@@ -262,7 +261,7 @@ def policies(section: PoliciesSection, contract: Contract) -> Figure:
     """Savings of each policy against never retraining: cumulative, and per 1,000 decisions with intervals."""
     figure, currency = Figure(figsize=(WIDE, 3.0)), contract.costs.currency
     cumulative, total = figure.subplots(1, 2, width_ratios=(3, 2))
-    others = [one for one in section.years if any(one.by_day)]
+    others = [one for one in section.policies if any(one.by_day)]
     colours = [SERIES[number % len(SERIES)] for number in range(len(others))]
     for number, one in enumerate(others):
         days = np.datetime64(section.start) + np.arange(len(one.by_day))

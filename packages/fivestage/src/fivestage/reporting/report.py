@@ -15,11 +15,9 @@ from fivestage.contract.contract import BinaryContract, Contract, MulticlassCont
 from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.data.splits import windows_at
 from fivestage.evaluation.gates import GateVerdict, Probe
-from fivestage.evaluation.metrics import Estimate
 from fivestage.features.offline import names_by_set
 from fivestage.features.problem import Problem
-from fivestage.monitoring.backtest import Comparison
-from fivestage.monitoring.retraining import RetrainingDecision
+from fivestage.monitoring.retraining import Comparison, RetrainingDecision
 from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.registry.versions import Version
 from fivestage.reporting import sentences, task_display
@@ -28,12 +26,9 @@ from fivestage.reporting.notices import Notice
 from fivestage.reporting.periods import period_lines, period_notice
 from fivestage.reporting.results import (
     AblationRow,
-    CalibrationPoint,
-    CostPoint,
     DataSection,
     ModelSection,
     PoliciesSection,
-    PolicyRow,
     ProblemSection,
     Results,
     RunSection,
@@ -41,7 +36,6 @@ from fivestage.reporting.results import (
     WindowRow,
     load,
     save,
-    slices_of,
 )
 from fivestage.reporting.terminal_summary import summary
 from fivestage.training.version_evaluation import VersionEvaluation
@@ -125,13 +119,17 @@ class Report:
         shown = task_display.shown_of(contract)
         section = replace(
             self._trained(version, artifact),
-            test=evaluation.scored.estimates(),
+            test=evaluation.metrics,
             ablation=tuple(
-                AblationRow(sets, scored.estimates(shown.sets)) for sets, scored in found.ablation
+                AblationRow(sets, {name: metrics[name] for name in shown.sets})
+                for sets, metrics in found.ablation
             ),
-            slices=slices_of(evaluation.slices, shown.slices),
-            calibration=tuple(CalibrationPoint(*point) for point in evaluation.calibration),
-            cost_curve=tuple(CostPoint(*point) for point in evaluation.cost_curve),
+            slices=tuple(
+                replace(one, metrics={name: one.metrics[name] for name in shown.slices})
+                for one in evaluation.slices
+            ),
+            calibration=evaluation.calibration,
+            cost_curve=evaluation.cost_curve,
             importance=found.importance,
         )
         save(section, self.results)
@@ -179,7 +177,7 @@ class Report:
         Returns:
             A sentence that states the result.
         """
-        section = policies_section(comparison)
+        section = PoliciesSection(**vars(comparison))
         save(section, self.results)
         return sentences.policies(self.problem.contract, section)
 
@@ -243,23 +241,6 @@ def weekly_label(rows: pd.DataFrame, contract: Contract) -> tuple[WeeklyLabel, .
         WeeklyLabel(day_of(first + int(at) * WEEK), float(mean), int(size), shares.get(at, {}))
         for at, mean, size in label.groupby(week).agg(["mean", "size"]).itertuples()
     )
-
-
-def policies_section(comparison: Comparison) -> PoliciesSection:
-    """Return the results of a backtest of retraining policies."""
-    rows = tuple(
-        PolicyRow(
-            one.policy,
-            one.trainings,
-            one.promoted,
-            one.decisions_cost,
-            one.training_cost,
-            Estimate(one.saved.mean, one.saved.low, one.saved.high),
-            one.by_day,
-        )
-        for one in comparison.policies
-    )
-    return PoliciesSection(day_of(comparison.start), day_of(comparison.end), comparison.decisions, rows)
 
 
 def evaluation_notice(contract: Contract, result: TrainingResult) -> Notice:

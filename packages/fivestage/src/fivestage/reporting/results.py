@@ -1,6 +1,5 @@
 """Typed records of each stage's results, saved as one JSON file per stage under var/results."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
@@ -12,7 +11,8 @@ from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
 from fivestage.evaluation.daily import NAN
 from fivestage.evaluation.gates import ConfusionMatrix, Gate, Probe
-from fivestage.evaluation.metrics import Estimate, Scored
+from fivestage.evaluation.metrics import CalibrationPoint, CostPoint, Metrics, Slice
+from fivestage.monitoring.retraining import Comparison
 from fivestage.training.leaderboard import LeaderboardRow
 
 S = TypeVar("S", bound="Section")
@@ -71,35 +71,7 @@ class AblationRow:
     """A model trained on some of the feature sets."""
 
     features: str  # the sets, such as "calendar + history"
-    metrics: dict[str, Estimate]  # on the test window, by name
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Metrics of the rows in which a column has a given value."""
-
-    column: str
-    value: str
-    rows: int
-    metrics: dict[str, Estimate]
-
-
-@dataclass(frozen=True)
-class CalibrationPoint:
-    """One bin of the reliability diagram."""
-
-    predicted: float  # the mean prediction
-    observed: float  # the mean outcome
-    rows: int  # rows in the bin
-    of: str = ""  # the class; multiclass only
-
-
-@dataclass(frozen=True)
-class CostPoint:
-    """The cost of an alternative decision rule."""
-
-    threshold: float  # probability threshold; for regression, the shift of the planned value
-    cost_per_1000: float  # currency units per 1,000 decisions
+    metrics: Metrics  # on the test window, by name
 
 
 @dataclass(frozen=True)
@@ -110,7 +82,7 @@ class ModelSection(Section):
     digest: str  # SHA-256 of the artifact
     promoted: bool  # whether every gate passed
     candidates: tuple[LeaderboardRow, ...]  # baselines and candidates on the validation folds
-    test: dict[str, Estimate]  # metrics on the frozen test window, by name; empty before the evaluation
+    test: Metrics  # metrics on the frozen test window, by name; empty before the evaluation
     threshold: float  # the version's own rule on the cost curve
     gates: tuple[Gate, ...]  # promotion gates
     lineage: dict[str, str]  # inputs of the training: data, contract, lock, commit, ...
@@ -187,7 +159,7 @@ class PeriodRow:
     version: str  # version or versions that served
     rows: int  # predictions
     label_share: float  # share of the rows whose outcome has arrived
-    metrics: dict[str, Estimate]  # measured with the labels, by name
+    metrics: Metrics  # measured with the labels, by name
     drift: tuple[ColumnDriftRow, ...]  # of each column
     bad: bool  # whether the performance violates its limits
     verdict: str  # description of the performance and the policy's decision
@@ -195,7 +167,7 @@ class PeriodRow:
     drift_report: str = ""  # an HTML file, relative to the page
     causes: tuple[CauseRow, ...] = ()  # root causes of the alarms, the most severe first
     # metrics estimated before any label arrived, by name
-    estimated: dict[str, Estimate] = field(default_factory=dict)
+    estimated: Metrics = field(default_factory=dict)
     slices: tuple[Slice, ...] = ()  # of the period
     judged: bool = True  # whether enough labels had arrived to judge the performance
 
@@ -234,26 +206,8 @@ class MonitoringSection(Section):
 
 
 @dataclass(frozen=True)
-class PolicyRow:
-    """Cost of a retraining policy, and its savings against never retraining."""
-
-    name: str  # of the policy
-    trainings: float  # number; like all fields, a mean over the backtest's phases
-    promoted: float  # challengers that became the champion
-    decisions_cost: float  # currency units, for all decisions
-    training_cost: float  # currency units, for all trainings
-    saved: Estimate  # per 1,000 decisions, after the cost of training
-    by_day: tuple[float, ...]  # cumulative savings at the end of each day
-
-
-@dataclass(frozen=True)
-class PoliciesSection(Section):
+class PoliciesSection(Comparison, Section):
     """The backtest of several retraining policies over the same days."""
-
-    start: date  # the first day
-    end: date  # the day after the last one
-    decisions: int  # number of decisions in between
-    years: tuple[PolicyRow, ...]
 
 
 @dataclass(frozen=True)
@@ -275,17 +229,6 @@ class Results:
     monitoring: MonitoringSection | None = None
     run: RunSection | None = None
     policies: PoliciesSection | None = None
-
-
-def slices_of(
-    scored: Mapping[str, Mapping[str, Scored]], names: Sequence[str] | None = None
-) -> tuple[Slice, ...]:
-    """Return the slices of a window with all their metrics, or some of them."""
-    return tuple(
-        Slice(column, value, int(one.scores["rows"]), one.estimates(names))
-        for column, values in scored.items()
-        for value, one in values.items()
-    )
 
 
 def save(section: Section, folder: Path) -> Path:

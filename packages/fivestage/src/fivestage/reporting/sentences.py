@@ -214,7 +214,7 @@ def seen(result: MonitoringSection) -> str:
 def policies(contract: Contract, result: PoliciesSection) -> str:
     """Say which retraining policy saves most after the cost of training, if any saves significantly."""
     currency = contract.costs.currency
-    trained = [one for one in result.years if one.trainings]
+    trained = [one for one in result.policies if one.trainings]
     window = f"From {fmt.day(result.start)} to {fmt.day(result.end)}, over {result.decisions:,} decisions"
     better = [one for one in trained if one.saved.low > 0]
     if not better:

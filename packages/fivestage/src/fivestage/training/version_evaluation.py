@@ -19,7 +19,7 @@ from fivestage.evaluation.evaluate import (
     evaluate_window,
     importance,
 )
-from fivestage.evaluation.metrics import Scored, evaluate
+from fivestage.evaluation.metrics import Metrics, evaluate
 from fivestage.features.offline import feature_matrix, learn_categories, names_by_set
 from fivestage.features.problem import Problem
 from fivestage.training.estimators import Estimator, takes_any_columns
@@ -33,7 +33,7 @@ class VersionEvaluation:
     """The results of a version on the test window."""
 
     evaluation: Evaluation  # metrics, slices and curves
-    ablation: tuple[tuple[str, Scored], ...]  # growing collections of feature sets; the last is the version
+    ablation: tuple[tuple[str, Metrics], ...]  # growing collections of feature sets; the last is the version
     importance: dict[str, float]  # permutation importance by feature
 
     @classmethod
@@ -80,7 +80,7 @@ class VersionEvaluation:
         evaluation = evaluate_window(artifact, rows.iloc[after], forecast, contract)
         return cls(
             evaluation,
-            (*lines, (" + ".join(sets), evaluation.scored)),
+            (*lines, (" + ".join(sets), evaluation.metrics)),
             importance(artifact, test, labels_of(rows, contract)[after]),
         )
 
@@ -92,7 +92,7 @@ def ablation(
     windows: TemporalSplit,
     estimator: Estimator,
     contract: Contract,
-) -> list[tuple[str, Scored]]:
+) -> list[tuple[str, Metrics]]:
     """Score an estimator on the first feature set, the first two, and so on, without the full collection.
 
     Each model is fitted on the training window, calibrated on the holdout window, and scored after it.
@@ -103,7 +103,7 @@ def ablation(
     steps = [list(sets)[: number + 1] for number in range(len(sets) - 1)]
     trainer = trainer_of(contract)
 
-    def scored(step: Sequence[str]) -> tuple[str, Scored]:
+    def scored(step: Sequence[str]) -> tuple[str, Metrics]:
         names = {name for part in step for name in sets[part]}
         included = np.array([name in names for name in features])
         known = (
