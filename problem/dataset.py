@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
-from fivestage.data.source import digest_of
+from fivestage.data.source import Source
 from fivestage.features.problem import Tables
 from problem.clocks import DAY, HOUR, MINUTE, epoch_seconds, is_clock, midnights, since_midnight, utc, whole
 from problem.raw import part_folders, raw_folder, read_all, read_raw
@@ -40,7 +40,7 @@ Check = tuple[str, ArrayLike, str]  # column, rows that fail, reason
 
 def digest() -> str:
     """SHA-256 of the raw data files."""
-    return digest_of(str(raw_folder()))
+    return Source(str(raw_folder())).digest()
 
 
 def parts() -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from fivestage.common.errors import UserError
-from fivestage.data.source import digest_of
+from fivestage.data.source import Source
 from problem.dataset import digest
 from problem.raw import FOLDER_VARIABLE, SCHEMAS, part_folders, raw_folder, read_all, read_raw
 
@@ -148,7 +148,7 @@ def test_a_relative_folder_is_the_same_one_for_the_digest(
     monkeypatch.chdir(folder.parent)
     monkeypatch.setenv(FOLDER_VARIABLE, folder.name)
     assert raw_folder() == folder
-    assert digest() == digest_of(str(folder))
+    assert digest() == Source(str(folder)).digest()
 
 
 def test_no_data_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "packages" / "fivestage" / "src"
-MOST = 82  # names that a project's code uses; 80 are the aim
+MOST = 80  # names that a project's code uses; 80 are the aim
 PROJECT = ("problem", "steps", "pipelines", "serving", "monitoring", "tools/template/problems")
 
 

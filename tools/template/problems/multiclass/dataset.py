@@ -11,7 +11,7 @@ from sklearn import datasets
 
 from fivestage.contract.contract import Contract
 from fivestage.data.cleaning import class_codes, number
-from fivestage.data.source import digest_of, read_file, reading
+from fivestage.data.source import Source
 from fivestage.data.tables import simulated_times, tables_of
 from fivestage.features.problem import Tables
 
@@ -39,7 +39,7 @@ NUMBERS = [
 def read(source: str) -> pd.DataFrame:
     """Read the table with its columns as stored, renamed."""
     if source != DATA:  # a file to be scored
-        return read_file(source).rename(columns=HEADERS)
+        return Source(source).read_file().rename(columns=HEADERS)
     bunch = datasets.load_wine(as_frame=True)
     return pd.DataFrame(bunch.frame).assign(target=bunch.target_names[bunch.target]).rename(columns=HEADERS)
 
@@ -55,7 +55,7 @@ def load(contract: Contract, part: str = "") -> Tables:
     Raises:
         UserError: If the table cannot be read or lacks a column.
     """
-    with reading(part or DATA):
+    with Source(part or DATA).reading():
         raw = read(part or DATA)
         table = raw[~raw.duplicated()]  # duplicate rows are left out
         rows = clean(table)
@@ -77,7 +77,7 @@ def read_batch(source: str, contract: Contract) -> pd.DataFrame:
     Raises:
         UserError: If the table cannot be read or lacks a column.
     """
-    with reading(source):
+    with Source(source).reading():
         table = read(source)
         rows = clean(table)
         rows["row_number"] = table.get("row_number", table.index)
@@ -87,4 +87,4 @@ def read_batch(source: str, contract: Contract) -> pd.DataFrame:
 
 def digest() -> str:
     """Return the SHA-256 of the raw data."""
-    return digest_of(DATA, read)
+    return Source(DATA).digest(read)

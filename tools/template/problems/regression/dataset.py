@@ -11,7 +11,7 @@ from sklearn import datasets
 
 from fivestage.contract.contract import Contract
 from fivestage.data.cleaning import number
-from fivestage.data.source import digest_of, read_file, reading
+from fivestage.data.source import Source
 from fivestage.data.tables import simulated_times, tables_of
 from fivestage.features.problem import Tables
 
@@ -22,7 +22,7 @@ NUMBERS = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
 def read(source: str) -> pd.DataFrame:
     """Read the table with its columns as stored."""
     if source != DATA:  # a file to be scored
-        return read_file(source)
+        return Source(source).read_file()
     bunch = datasets.load_diabetes(as_frame=True)
     return pd.DataFrame(bunch.frame)
 
@@ -38,7 +38,7 @@ def load(contract: Contract, part: str = "") -> Tables:
     Raises:
         UserError: If the table cannot be read or lacks a column.
     """
-    with reading(part or DATA):
+    with Source(part or DATA).reading():
         raw = read(part or DATA)
         table = raw[~raw.duplicated()]  # duplicate rows are left out
         rows = clean(table)
@@ -60,7 +60,7 @@ def read_batch(source: str, contract: Contract) -> pd.DataFrame:
     Raises:
         UserError: If the table cannot be read or lacks a column.
     """
-    with reading(source):
+    with Source(source).reading():
         table = read(source)
         rows = clean(table)
         rows["row_number"] = table.get("row_number", table.index)
@@ -70,4 +70,4 @@ def read_batch(source: str, contract: Contract) -> pd.DataFrame:
 
 def digest() -> str:
     """Return the SHA-256 of the raw data."""
-    return digest_of(DATA, read)
+    return Source(DATA).digest(read)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from fivestage.common.database import connect, redacted
 from fivestage.common.errors import UserError
-from fivestage.data.source import PARQUET, bucket, files_of, local_path, reading
+from fivestage.data.source import PARQUET, Source
 from fivestage.reporting.number_format import plural
 
 MISSING = ["?", "-", "--", "none", "NONE", "\\N", "(null)"]  # in addition to pandas' own
@@ -48,7 +48,7 @@ IMPORTS = (  # of which the code of a reader uses some
     "from sklearn import datasets",
     "from fivestage.common.database import connect",
     "from fivestage.common.settings import ROOT",
-    "from fivestage.data.source import bucket, files_of, with_partitions",
+    "from fivestage.data.source import Source, with_partitions",
 )
 # First arguments of pandas' readers for a file, a file of a folder, a URL and a bucket: of text, of Parquet.
 FILE = ("ROOT / source", "ROOT / source")
@@ -74,7 +74,7 @@ class Reader:
         names: dict[str, Any] = {}
         lines = [*IMPORTS, "def read(source):", *(f"    {line}" for line in self.body)]
         exec("\n".join(lines), names)  # noqa: S102 (text of this module, values by their repr)
-        with reading(source):
+        with Source(source).reading():
             try:
                 table: pd.DataFrame = names["read"](source)
             except pd.errors.EmptyDataError:
@@ -86,7 +86,7 @@ class Reader:
 
 def find_reader(source: str) -> tuple[Reader, pd.DataFrame]:
     """Return the reader for a source, and the table that it reads."""
-    with reading(source):
+    with Source(source).reading():
         reader = _reader(source)
     table = reader.read(source)
     more: list[str] = []
@@ -109,13 +109,13 @@ def find_reader(source: str) -> tuple[Reader, pd.DataFrame]:
 def _reader(source: str) -> Reader:
     if source.startswith(EXAMPLE):
         return _example(source.removeprefix(EXAMPLE))
-    place = local_path(source)
+    place = Source(source).path
     if place is None:
         return _address(source)
     if not place.exists():
         absolute = "" if str(place) == source else f" ({place})"
         raise UserError(f"There is no {source}{absolute}. Name a file, a folder, or a URL.")
-    files = files_of(source)
+    files = Source(source).files()
     partitioned = any("=" in folder for path in files for folder in path.parent.parts)
     if not (place.is_dir() or partitioned):
         return _file(str(place), FILE)
@@ -130,7 +130,7 @@ def _reader(source: str) -> Reader:
     ((code, reader),) = readers.items()
     call = code.removeprefix("return ")
     call = f"with_partitions({call}, path)" if partitioned else call
-    frames = f"frames = [{call} for path in files_of(source)]"
+    frames = f"frames = [{call} for path in Source(source).files()]"
     return replace(reader, body=(frames, "return pd.concat(frames, ignore_index=True)"))
 
 
@@ -143,7 +143,7 @@ def _address(source: str) -> Reader:
         return _file(source, URL)
     reader = _file(source, BUCKET)
     return replace(
-        reader, body=("files, path = bucket(source)", *reader.body), otherwise='"://" not in source'
+        reader, body=("files, path = Source(source).bucket()", *reader.body), otherwise='"://" not in source'
     )
 
 
@@ -330,7 +330,7 @@ def _open(place: str) -> Any:
     import fsspec
 
     if place.startswith(BUCKETS):  # with pyarrow, which avoids the dependencies of s3fs and gcsfs
-        files, path = bucket(place)
+        files, path = Source(place).bucket()
         return files.open_input_stream(path)
     return fsspec.open(place, "rb", compression=_compression(place))
 

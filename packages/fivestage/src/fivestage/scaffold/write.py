@@ -17,7 +17,7 @@ from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import Contract
 from fivestage.data.cleaning import text
-from fivestage.data.source import local_path
+from fivestage.data.source import Source
 from fivestage.reporting.number_format import every, plural
 from fivestage.scaffold.column_profiles import currency_of, listed, names_of
 from fivestage.scaffold.draft import Draft
@@ -77,7 +77,7 @@ def write_problem(draft: Draft, folder: Path) -> None:
 
 def report(draft: Draft) -> list[str]:
     """Return the lines that `make init` prints: what is learnt, left out, renamed and assumed."""
-    place = local_path(draft.options.data)
+    place = Source(draft.options.data).path
     outside = place.name if place and not place.resolve().is_relative_to(ROOT) else ""
     text = TEMPLATES.get_template("report.txt.j2").render(vars(draft) | {"draft": draft, "outside": outside})
     return [line for line in text.splitlines() if line]
@@ -128,7 +128,7 @@ def _content(draft: Draft) -> Fields:
 
 def _within_project(data: str) -> str:
     """The path of a table in the project, relative to it; any other path or address as it is."""
-    place = local_path(data)
+    place = Source(data).path
     inside = place is not None and place.resolve().is_relative_to(ROOT)
     return place.resolve().relative_to(ROOT).as_posix() if place and inside else data
 
