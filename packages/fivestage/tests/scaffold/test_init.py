@@ -1305,6 +1305,21 @@ def test_numbers_with_a_unit_are_no_prose() -> None:
     assert (found.kind, found.measured) == ("category", True)
 
 
+def test_headers_and_classes_with_line_breaks_stay_within_their_comments(tmp_path: Path) -> None:
+    """As a spreadsheet's headers have them."""
+    at = pd.Series(pd.date_range("2023-01-01", periods=300, freq="9h"))
+    own: dict[str, Any] = {"sold\nat": at, "paid\nat": at + pd.Timedelta(days=2), "price\n- net": VALUES}
+    own |= {"year\n(tax)": 2023, "back\n(y/n)": np.where(OUTCOME == 1, "yes:\nall", "no")}
+    frame = table(**own)
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    options = InitOptions(str(tmp_path / "table.csv"), "back\n(y/n)", "sold\nat", known="paid\nat")
+    write_problem(draft(options), tmp_path / "problem")
+    contract = Contract.load(tmp_path / "problem" / "problem.yaml")
+    assert {"price_net", "sold_at"} <= set(contract.columns)
+    assert contract.columns["price_net"].about == "price\n- net"
+    assert len(module(tmp_path / "problem" / "dataset.py").load(contract).rows) == 300
+
+
 def test_blank_fields_are_missing_and_not_unreadable(tmp_path: Path) -> None:
     """As the total of customers who have just signed a contract."""
     totals = [" " if one % 20 == 0 else f"{one / 7:.2f}" for one in range(300)]

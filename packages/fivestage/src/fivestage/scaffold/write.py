@@ -54,6 +54,7 @@ TEMPLATES.globals |= {
     "INTERVAL": INTERVAL,
     "USUAL_LABELS": USUAL_LABELS,
 }
+TEMPLATES.filters["one_line"] = lambda value: " ".join(str(value).split())  # for comments
 
 
 def write_problem(draft: Draft, folder: Path) -> None:
