@@ -183,10 +183,9 @@ def machine() -> str:
     return f"{psutil.cpu_count()} cores, {memory:.0f} GiB, {versions}"
 
 
-@chart
-def memory_plot(found: Demonstration) -> Figure:
+@chart(7.2, 4.4)
+def memory_plot(figure: Figure, found: Demonstration) -> None:
     """Plot the bytes that a process holds, by layout."""
-    figure = Figure(figsize=(7.2, 4.4))
     axes = figure.add_subplot()
     names = ["one process", *(one.layout for one in found.compared)]
     held = [found.whole, *(max(one.held, key=_total) for one in found.compared)]
@@ -198,17 +197,15 @@ def memory_plot(found: Demonstration) -> Figure:
     axes.invert_yaxis()
     axes.set_xlabel("KiB in the fullest process")
     axes.legend()
-    return figure
 
 
 def _total(held: HeldBytes) -> int:
     return held.parameters + held.gradients + held.optimizer
 
 
-@chart
-def ring_plot(found: Demonstration) -> Figure:
+@chart(7.2, 3.2)
+def ring_plot(figure: Figure, found: Demonstration) -> None:
     """Plot the time of an all-reduce by message size: ring, library and fitted model."""
-    figure = Figure(figsize=(7.2, 3.2))
     axes = figure.add_subplot()
     sizes = [one.size for one in found.ring]
     for colour, marker, name, times in zip(
@@ -224,13 +221,11 @@ def ring_plot(found: Demonstration) -> Figure:
     )
     axes.set(xscale="log", yscale="log", xlabel="bytes of the message", ylabel="seconds")
     axes.legend()
-    return figure
 
 
-@chart
-def bubble_plot(found: Demonstration) -> Figure:
+@chart(7.2, 3.2)
+def bubble_plot(figure: Figure, found: Demonstration) -> None:
     """Plot the time of a step by microbatches: measured, and by the formula."""
-    figure = Figure(figsize=(7.2, 3.2))
     axes = figure.add_subplot()
     for colour, marker, one in zip(SERIES, MARKERS, found.bubbles, strict=False):
         counts = np.array(list(one.seconds))
@@ -239,17 +234,14 @@ def bubble_plot(found: Demonstration) -> Figure:
         axes.plot(counts, slope * (counts + one.expected), color=colour, linewidth=0.8)
     axes.set(xlabel="microbatches per step", ylabel="seconds", xlim=(0, None), ylim=(0, None))
     axes.legend()
-    return figure
 
 
-@chart
-def killed_plot(found: Demonstration) -> Figure:
+@chart(7.2, 3.0)
+def killed_plot(figure: Figure, found: Demonstration) -> None:
     """Plot the steps over time of the trainings that were killed."""
-    figure = Figure(figsize=(7.2, 3.0))
     axes = figure.add_subplot()
     for colour, one in zip(SERIES, found.killed, strict=False):
         axes.plot(*np.array(one.lines).T, ".", color=colour, markersize=3, label=f"a {one.what} killed")
         axes.axhline(one.resumed, color=LINE, linewidth=0.8)
     axes.set(xlabel="seconds", ylabel="step")
     axes.legend()
-    return figure

@@ -299,34 +299,31 @@ def _names(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-@chart
-def memory_plot(runs: Sequence[Run]) -> Figure:
+@chart(9)
+def memory_plot(figure: Figure, runs: Sequence[Run]) -> None:
     """Plot the memory of the fullest GPU by part, for the fastest layouts."""
-    figure = Figure(figsize=(9, 0.5 + 0.42 * len(runs) + 0.6))
+    figure.set_figheight(0.5 + 0.42 * len(runs) + 0.6)
     parts = {
         part.name: [getattr(run.candidate.memory, part.name) / GIB for run in runs] for part in fields(Memory)
     }
     _bars(figure, _names(runs), parts, "GiB; the line is the usable memory")
     figure.axes[0].axvline(USABLE * runs[0].job.accelerator.memory_gib, color=QUIET, linestyle="--")
-    return figure
 
 
-@chart
-def step_plot(runs: Sequence[Run]) -> Figure:
+@chart(9)
+def step_plot(figure: Figure, runs: Sequence[Run]) -> None:
     """Plot the seconds of a step by part, for the fastest layouts."""
-    figure = Figure(figsize=(9, 0.5 + 0.42 * len(runs) + 0.6))
+    figure.set_figheight(0.5 + 0.42 * len(runs) + 0.6)
     parts = {
         group: [sum(getattr(run.candidate.step, name) for name in names) for run in runs]
         for group, names in GROUPS.items()
     }
     _bars(figure, _names(runs), parts, "seconds per step")
-    return figure
 
 
-@chart
-def scale_plot(curve: Sequence[Run]) -> Figure:
+@chart(9, 2.8)
+def scale_plot(figure: Figure, curve: Sequence[Run]) -> None:
     """Plot days and cost of the run over the number of GPUs."""
-    figure = Figure(figsize=(9, 2.8))
     days, cost = figure.subplots(1, 2)
     gpus = [run.job.gpus for run in curve]
     for axes, values, title in (
@@ -343,13 +340,11 @@ def scale_plot(curve: Sequence[Run]) -> Figure:
         axes.set_xlabel("GPUs")
     days.set_yscale("log")
     cost.set_ylim(bottom=0)
-    return figure
 
 
-@chart
-def checkpoint_plot(run: Run) -> Figure:
+@chart(9, 2.4)
+def checkpoint_plot(figure: Figure, run: Run) -> None:
     """Plot goodput over the interval between checkpoints; the dot marks the plan."""
-    figure = Figure(figsize=(9, 2.4))
     axes = figure.subplots()
     between, restart = run.hours_between_failures * HOUR, run.job.restart_seconds
     intervals = [run.interval_seconds * 2 ** (step / 4) for step in range(-16, 17)]
@@ -360,13 +355,11 @@ def checkpoint_plot(run: Run) -> Figure:
     axes.xaxis.set_major_formatter("{x:,g}")
     axes.set_xlabel("minutes between checkpoints")
     axes.set_ylabel("goodput, %")
-    return figure
 
 
-@chart
-def published_plot() -> Figure:
+@chart(9, 6.2)
+def published_plot(figure: Figure) -> None:
     """Plot the error of predicted speeds by source; grey is within 20%."""
-    figure = Figure(figsize=(9, 6.2))
     axes = figure.subplots()
     by_source: dict[str, list[Comparison]] = {}
     for one in compare():
@@ -378,4 +371,3 @@ def published_plot() -> Figure:
         axes.plot([100 * one.error for one in runs], [place] * len(runs), "o", color=BLUE, alpha=0.6)
     axes.set_yticks(range(len(ordered)), [name for name, _ in ordered])
     axes.set_xlabel("predicted faster than published, %")
-    return figure

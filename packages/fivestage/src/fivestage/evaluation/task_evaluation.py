@@ -51,31 +51,26 @@ def alternative_decisions(contract: Contract, forecast: Floats) -> Iterator[tupl
 
 def metric_gates(contract: Contract, metrics: Mapping[str, float]) -> list[Gate]:
     """Build the gates on a challenger's holdout metrics: plausible, calibrated, unbiased."""
-    gates, bias = contract.gates, abs(metrics["bias"])
-    if not isinstance(contract, RegressionContract):
-        area, error = metrics["roc_auc"], metrics["calibration_error"]
-        suspicious = "ROC-AUC {value:.3f}; above {limit:g} a leak is suspected"
+    if isinstance(contract, RegressionContract):
+        closed, opened, nominal = metrics["coverage"], metrics["open_coverage"], contract.interval
+        coverage = f"{closed:.1%}"
+        if f"{opened:.1%}" != coverage:
+            coverage = f"{opened:.1%} without their edges, {coverage} with them,"
+        fit, value, limit = "R²", metrics["r2"], contract.gates.suspicious_r2
+        error, allowed = coverage_error(closed, opened, nominal), contract.gates.max_coverage_error
+        calibrated = (
+            f"the intervals contain {coverage} of the outcomes and should contain {nominal:.0%}: "
+            "off by {value:.3f}, at most {limit:g} allowed"
+        )
+        unbiased = f"{{value:.3g}} {contract.label.unit} off the outcomes"
+    else:
+        fit, value, limit = "ROC-AUC", metrics["roc_auc"], contract.gates.suspicious_roc_auc
+        error, allowed = metrics["calibration_error"], contract.gates.max_calibration_error
         calibrated = "calibration error {value:.3f}, at most {limit:g} allowed"
-        unbiased = "the mean prediction is {value:.3f} off the rate, at most {limit:g} allowed"
-        return [
-            at_most("plausible", area, contract.gates.suspicious_roc_auc, suspicious),
-            at_most("calibrated", error, contract.gates.max_calibration_error, calibrated),
-            at_most("unbiased", bias, gates.max_bias, unbiased),
-        ]
-    closed, opened, nominal = metrics["coverage"], metrics["open_coverage"], contract.interval
-    coverage = f"{closed:.1%}"
-    if f"{opened:.1%}" != coverage:
-        coverage = f"{opened:.1%} without their edges, {coverage} with them,"
-    suspicious = "R² {value:.3f}; above {limit:g} a leak is suspected"
-    calibrated = (
-        f"the intervals contain {coverage} of the outcomes and should contain {nominal:.0%}: "
-        "off by {value:.3f}, at most {limit:g} allowed"
-    )
-    unit = contract.label.unit
-    unbiased = f"the mean prediction is {{value:.3g}} {unit} off the outcomes, at most {{limit:g}} allowed"
-    error = coverage_error(closed, opened, nominal)
+        unbiased = "{value:.3f} off the rate"
+    bias, most = abs(metrics["bias"]), contract.gates.max_bias
     return [
-        at_most("plausible", metrics["r2"], contract.gates.suspicious_r2, suspicious),
-        at_most("calibrated", error, contract.gates.max_coverage_error, calibrated),
-        at_most("unbiased", bias, gates.max_bias, unbiased),
+        at_most("plausible", value, limit, f"{fit} {{value:.3f}}; above {{limit:g}} a leak is suspected"),
+        at_most("calibrated", error, allowed, calibrated),
+        at_most("unbiased", bias, most, f"the mean prediction is {unbiased}, at most {{limit:g}} allowed"),
     ]

@@ -1,6 +1,7 @@
 """Format numbers, dates and names for people; numbers that are not finite become a dash."""
 
 import math
+from collections.abc import Callable
 from datetime import date
 
 from fivestage.evaluation.metrics import Estimate
@@ -8,48 +9,16 @@ from fivestage.evaluation.metrics import Estimate
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 DIGEST = 12
-METRICS = {  # in display order
-    "roc_auc": "ROC-AUC",
-    "pr_auc": "PR-AUC",
-    "accuracy": "accuracy",
-    "log_loss": "log-loss",
-    "brier": "Brier score",
-    "calibration_error": "calibration error",
-    "mae": "MAE",
-    "rmse": "RMSE",
-    "r2": "R²",
-    "coverage": "interval coverage",
-    "open_coverage": "interval coverage, ends excluded",
-    "width": "mean interval width",
-    "bias": f"bias (prediction {MINUS} outcome)",
-    "cost_per_1000": "cost per 1,000 decisions",
-    "savings_share": "share of the achievable savings",
-    "action_rate": "action rate",
-    "rate": "label rate",
-    "mean": "label mean",
-    "rows": "rows",
-}
-_SHARES = {"savings_share", "action_rate", "rate", "accuracy", "coverage", "open_coverage"}
-_SIZES = {"mae", "rmse", "width", "mean"}
-_COUNTS = {"cost_per_1000", "rows"}
 
 
 def metric_title(name: str) -> str:
     """Return the display name of a metric."""
-    return METRICS.get(name, spaced(name))
+    return METRICS[name][0] if name in METRICS else spaced(name)
 
 
 def metric(name: str, value: float) -> str:
     """Format a metric's value."""
-    if not math.isfinite(value):
-        return NONE
-    if name in _SHARES:
-        return percent(value)
-    if name in _COUNTS:
-        return count(value)
-    if name in _SIZES:
-        return compact(value)
-    return f"{value:+.3f}".replace("-", MINUS) if name == "bias" else decimal(value)
+    return METRICS[name][1](value) if name in METRICS else decimal(value)
 
 
 def estimate(name: str, number: Estimate) -> str:
@@ -65,9 +34,8 @@ def interval(name: str, number: Estimate, form: str = "{} to {}") -> str:
 
 
 def in_order(names: dict[str, Estimate] | dict[str, float]) -> list[str]:
-    """Sort the names of metrics for a table."""
-    known = list(METRICS)
-    return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
+    """Sort the names of metrics for a table; unknown ones come last."""
+    return [*(name for name in METRICS if name in names), *(name for name in names if name not in METRICS)]
 
 
 def count(value: float) -> str:
@@ -78,6 +46,11 @@ def count(value: float) -> str:
 def decimal(value: float, digits: int = 3) -> str:
     """Format a number with a fixed number of decimal places."""
     return f"{value:,.{digits}f}".replace("-", MINUS) if math.isfinite(value) else NONE
+
+
+def signed(value: float) -> str:
+    """Format a number with its sign and three decimal places."""
+    return f"{value:+.3f}".replace("-", MINUS) if math.isfinite(value) else NONE
 
 
 def compact(value: float) -> str:
@@ -140,3 +113,26 @@ def short(digest: str) -> str:
 def money(value: float, currency: str) -> str:
     """Format an amount with its currency."""
     return f"{count(value)} {currency}"
+
+
+METRICS: dict[str, tuple[str, Callable[[float], str]]] = {  # name and format, in display order
+    "roc_auc": ("ROC-AUC", decimal),
+    "pr_auc": ("PR-AUC", decimal),
+    "accuracy": ("accuracy", percent),
+    "log_loss": ("log-loss", decimal),
+    "brier": ("Brier score", decimal),
+    "calibration_error": ("calibration error", decimal),
+    "mae": ("MAE", compact),
+    "rmse": ("RMSE", compact),
+    "r2": ("R²", decimal),
+    "coverage": ("interval coverage", percent),
+    "open_coverage": ("interval coverage, ends excluded", percent),
+    "width": ("mean interval width", compact),
+    "bias": (f"bias (prediction {MINUS} outcome)", signed),
+    "cost_per_1000": ("cost per 1,000 decisions", count),
+    "savings_share": ("share of the achievable savings", percent),
+    "action_rate": ("action rate", percent),
+    "rate": ("label rate", percent),
+    "mean": ("label mean", compact),
+    "rows": ("rows", count),
+}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import Concatenate, ParamSpec
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -29,18 +29,26 @@ CSS_NAMES = dict(
 )
 
 
-def chart(draw: Callable[P, Figure]) -> Callable[P, Markup]:
-    """Decorate a function that draws a figure, so that it returns the figure's SVG."""
-    description = (draw.__doc__ or "").split("\n", maxsplit=1)[0]
+def chart(
+    width: float, height: float = 3.0
+) -> Callable[[Callable[Concatenate[Figure, P], None]], Callable[P, Markup]]:
+    """Decorate a function that draws on a figure of this size in inches, so that it returns SVG."""
 
-    @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> Markup:
-        # SVG ids must be unique within a page.
-        salt = hashlib.sha256(repr((draw.__name__, args, kwargs)).encode()).hexdigest()
-        with context([STYLE, {"svg.hashsalt": salt}]):
-            return _inline(draw(*args, **kwargs), description)
+    def decorate(draw: Callable[Concatenate[Figure, P], None]) -> Callable[P, Markup]:
+        description = (draw.__doc__ or "").split("\n", maxsplit=1)[0]
 
-    return drawn
+        @wraps(draw)
+        def drawn(*args: P.args, **kwargs: P.kwargs) -> Markup:
+            # SVG ids must be unique within a page.
+            salt = hashlib.sha256(repr((draw.__name__, args, kwargs)).encode()).hexdigest()
+            with context([STYLE, {"svg.hashsalt": salt}]):
+                figure = Figure(figsize=(width, height))
+                draw(figure, *args, **kwargs)
+                return _inline(figure, description)
+
+        return drawn
+
+    return decorate
 
 
 def _inline(figure: Figure, description: str) -> Markup:

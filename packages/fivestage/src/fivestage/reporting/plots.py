@@ -45,10 +45,11 @@ SHADES = {  # of the windows, by kind: colour, opacity
 COUNTS = FuncFormatter(lambda value, _: fmt.count(value))
 
 
-@chart
-def label_rate(data: DataSection, retrainings: Sequence[Retraining], contract: Contract) -> Figure:
+@chart(WIDE, 2.7)
+def label_rate(
+    figure: Figure, data: DataSection, retrainings: Sequence[Retraining], contract: Contract
+) -> None:
     """The label by week, with the windows of the temporal split shaded and retrainings marked."""
-    figure = Figure(figsize=(WIDE, 2.7))
     axes: Any = figure.subplots()  # matplotlib accepts dates, but its type hints do not
     for window in data.windows:
         colour, alpha = SHADES[window.kind]
@@ -84,13 +85,12 @@ def label_rate(data: DataSection, retrainings: Sequence[Retraining], contract: C
     if not unit:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-    return figure
 
 
-@chart
-def ablation(rows: Sequence[AblationRow], shown: Sequence[str], contract: Contract) -> Figure:
+@chart(WIDE)
+def ablation(figure: Figure, rows: Sequence[AblationRow], shown: Sequence[str], contract: Contract) -> None:
     """Metrics of the model as feature sets are added, with intervals."""
-    figure = Figure(figsize=(WIDE, 0.9 + 0.36 * len(rows)))
+    figure.set_figheight(0.9 + 0.36 * len(rows))
     panels = figure.subplots(1, len(shown), sharey=True)
     for axes, name in zip(panels, shown, strict=True):
         _dots(axes, name, [row.metrics[name] for row in rows], [BLUE] * len(rows), labels=True)
@@ -98,17 +98,15 @@ def ablation(rows: Sequence[AblationRow], shown: Sequence[str], contract: Contra
             task_display.metric_title(name, contract) + (" (lower is better)" if name in LOW_IS_GOOD else "")
         )
     _names(panels[0], [row.features for row in rows])
-    return figure
 
 
-@chart
-def calibration(points: Sequence[CalibrationPoint], contract: Contract) -> Figure:
+@chart(HALF, 3.5)
+def calibration(figure: Figure, points: Sequence[CalibrationPoint], contract: Contract) -> None:
     """Reliability diagram: mean outcome against mean prediction by bin, with the diagonal.
 
     Bins hold about the same number of rows each (Murphy and Winkler 1977).
     """
     _, unit = task_display.label_axis(contract)
-    figure = Figure(figsize=(HALF, 3.5))
     axes = figure.subplots()
     values = [value for point in points for value in (point.predicted, point.observed)]
     least = min(values) if unit else 0.0
@@ -135,17 +133,15 @@ def calibration(points: Sequence[CalibrationPoint], contract: Contract) -> Figur
     if not unit:
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-    return figure
 
 
-@chart
-def cost_curve(model: ModelSection, contract: Contract) -> Figure:
+@chart(HALF, 3.5)
+def cost_curve(figure: Figure, model: ModelSection, contract: Contract) -> None:
     """Cost per 1,000 decisions by decision rule, with the version's own rule marked.
 
     At a threshold t, rows with p >= t are acted on, and each decision costs what the contract says for
     its outcome (Elkan 2001).
     """
-    figure = Figure(figsize=(HALF, 3.5))
     axes = figure.subplots()
     at, cost = zip(*((one.threshold, one.cost_per_1000) for one in model.cost_curve), strict=True)
     axes.plot(at, cost, color=BLUE)
@@ -159,14 +155,13 @@ def cost_curve(model: ModelSection, contract: Contract) -> Figure:
     axis = f"shift of the planned value ({unit})" if unit else "probability from which to act"
     axes.set(xlabel=axis, ylabel=f"cost per 1,000 decisions, {currency}")
     axes.yaxis.set_major_formatter(COUNTS)
-    return figure
 
 
-@chart
-def slices(model: ModelSection, shown: tuple[str, str], contract: Contract) -> Figure:
+@chart(WIDE)
+def slices(figure: Figure, model: ModelSection, shown: tuple[str, str], contract: Contract) -> None:
     """A metric and the cost by slice, with intervals; dashed: the whole test window; grey: few rows."""
     rows, least = model.slices, contract.gates.min_slice_rows
-    figure = Figure(figsize=(WIDE, 0.8 + 0.23 * len(rows)))
+    figure.set_figheight(0.8 + 0.23 * len(rows))
     panels = figure.subplots(1, 2, sharey=True)
     colour_of = dict(zip(dict.fromkeys(row.column for row in rows), SERIES * len(rows), strict=False))
     colours = [QUIET if row.rows < least else colour_of[row.column] for row in rows]
@@ -176,13 +171,13 @@ def slices(model: ModelSection, shown: tuple[str, str], contract: Contract) -> F
         _dots(axes, name, [row.metrics[name] for row in rows], colours)
         axes.set_title(task_display.metric_title(name, contract))
     _names(panels[0], [f"{fmt.spaced(row.column)} {row.value} ({row.rows:,})" for row in rows])
-    return figure
 
 
-@chart
-def performance(monitored: MonitoringSection, shown: tuple[str, str, str], contract: Contract) -> Figure:
+@chart(WIDE, 5.8)
+def performance(
+    figure: Figure, monitored: MonitoringSection, shown: tuple[str, str, str], contract: Contract
+) -> None:
     """A metric, the bias and the cost of each period by version, with intervals; bad periods are shaded."""
-    figure = Figure(figsize=(WIDE, 5.8))
     panels = figure.subplots(3, 1, sharex=True)
     versions = dict.fromkeys(period.version for period in monitored.periods)
     for axes, name in zip(panels, shown, strict=True):
@@ -207,16 +202,14 @@ def performance(monitored: MonitoringSection, shown: tuple[str, str, str], contr
     panels[2].xaxis.get_offset_text().set_visible(False)
     panels[2].yaxis.set_major_formatter(COUNTS)
     figure.legend(*panels[2].get_legend_handles_labels(), loc="outside upper right", ncols=len(versions) + 1)
-    return figure
 
 
-@chart
-def estimates(periods: Sequence[PeriodRow], contract: Contract) -> Figure:
+@chart(WIDE, 2.6)
+def estimates(figure: Figure, periods: Sequence[PeriodRow], contract: Contract) -> None:
     """Metrics of each period, estimated before its labels arrived and measured with them.
 
     The estimates are expectations under the calibrated predictions.
     """
-    figure = Figure(figsize=(WIDE, 2.6))
     known = {name for period in periods for name in {*period.estimated} & {*period.metrics}}
     names = [name for name in ESTIMATED if name in known]
     panels = figure.subplots(1, len(names), squeeze=False)[0]
@@ -235,13 +228,11 @@ def estimates(periods: Sequence[PeriodRow], contract: Contract) -> Figure:
             f"{task_display.metric_title(name, contract)}\n{inside} of {len(both)} estimates in the interval"
         )
         _few_days(axes)
-    return figure
 
 
-@chart
-def causes(rows: Sequence[CauseRow]) -> Figure:
+@chart(WIDE, 1.9)
+def causes(figure: Figure, rows: Sequence[CauseRow]) -> None:
     """Daily values behind an alarm: the reference days, the band with 90% of them, and the period."""
-    figure = Figure(figsize=(WIDE, 1.9))
     for axes, cause in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows, strict=True):
         if cause.first is None:
             axes.set_axis_off()
@@ -253,13 +244,12 @@ def causes(rows: Sequence[CauseRow]) -> Figure:
         axes.plot(days[before:], cause.now, color=RED, marker="o", markersize=3)
         axes.set_title(f"{fmt.spaced(cause.subject)}\n{cause.what}", fontsize=8)
         _few_days(axes)
-    return figure
 
 
-@chart
-def policies(section: PoliciesSection, contract: Contract) -> Figure:
+@chart(WIDE, 3.0)
+def policies(figure: Figure, section: PoliciesSection, contract: Contract) -> None:
     """Savings of each policy against never retraining: cumulative, and per 1,000 decisions with intervals."""
-    figure, currency = Figure(figsize=(WIDE, 3.0)), contract.costs.currency
+    currency = contract.costs.currency
     cumulative, total = figure.subplots(1, 2, width_ratios=(3, 2))
     others = [one for one in section.policies if any(one.by_day)]
     colours = [SERIES[number % len(SERIES)] for number in range(len(others))]
@@ -273,7 +263,6 @@ def policies(section: PoliciesSection, contract: Contract) -> Figure:
     _dots(total, "cost_per_1000", [one.saved for one in others], colours, labels=True)
     total.set_title(f"savings per 1,000 decisions, {currency}")
     _names(total, [one.name for one in others])
-    return figure
 
 
 def _dots(
