@@ -16,10 +16,12 @@ from unittest.mock import AsyncMock
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import WebSocketRoute
+from starlette.routing import Match, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -195,12 +197,57 @@ def test_middleware_of_the_project_sees_refusals(deployed: Deployed, traffic: Tr
         answers += [ask.get("/model", headers=key) for _ in range(2)]
         assert [one.status_code for one in answers] == [401, 403, 200, 503, 200, 429]
         assert [one.headers["access-control-allow-origin"] for one in answers] == [page] * 6
+    settings = with_settings(deployed, allowed_origins=page, max_body_bytes=1000)
+    app = create_app(synthetic_problem("binary"), settings)
+    app.add_middleware(CORSMiddleware, allow_origins=[page])
+    with running(deployed.settings, app) as service, connected(service) as client:
+        large = service.client.post("/predict", content=b" " * 1001, headers={"origin": page})
+        assert (large.status_code, large.headers["access-control-allow-origin"]) == (413, page)
+        app.state.admission.in_flight = settings.max_in_flight
+        client.sendall(good(traffic).replace(b"\r\nHost: x", b"\r\nHost: x\r\nOrigin: %b" % page.encode()))
+        head = client.recv(65_536).partition(b"\r\n\r\n")[0]
+        app.state.admission.in_flight = 0
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"access-control-allow-origin: %b" % page.encode() in head
     cookies = create_app(synthetic_problem("binary"), with_settings(deployed, api_keys="key"))
     cookies.add_middleware(CookieAsKey)
     with running(deployed.settings, cookies) as service:
         for cookie, status in (("key=key", 200), ("key=other", 401)):
             answer = service.client.post("/predict", json=traffic.request(0), headers={"cookie": cookie})
             assert answer.status_code == status
+
+
+class CountedRoute(APIRoute):
+    matched = 0
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        CountedRoute.matched += 1
+        return super().matches(scope)
+
+
+def test_a_route_is_matched_once_and_middleware_may_read_bodies(deployed: Deployed) -> None:
+    """Admission and the router each matched routes; bodies that middleware reads are bounded too."""
+    settings = with_settings(deployed, api_keys="key", max_body_bytes=1000)
+    app = create_app(synthetic_problem("binary"), settings)
+    read: list[bytes] = []
+
+    async def counted(request: Request, sent: dict[str, int]) -> str:
+        return f"{request.url_for('counted').path} {sent}"
+
+    app.router.routes.insert(0, CountedRoute("/counted", counted, methods=["POST"]))
+
+    @app.middleware("http")
+    async def reads(request: Request, following: RequestResponseEndpoint) -> Response:
+        read.append(await request.body())
+        return await following(request)
+
+    with running(deployed.settings, app) as service:
+        ask, key = service.client, {"x-api-key": "key"}
+        assert ask.post("/counted", json={"a": 1}, headers=key).json() == "/counted {'a': 1}"
+        assert CountedRoute.matched == 1
+        assert ask.post("/counted", json={"a": "x" * 1000}, headers=key).status_code == 413
+        assert ask.post("/counted", content=iter([b"{", b" " * 1000]), headers=key).status_code == 413
+    assert read == [b'{"a":1}']
 
 
 @pytest.mark.parametrize("keys", [" ", "a,,b", ","])

@@ -16,6 +16,8 @@ from fivestage.serving.service_settings import Settings
 MAX_CLIENTS = 10_000  # tracked by the rate limit; beyond that the least recent one is forgotten
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 OWN_SITE = frozenset((b"same-origin", b"none"))  # Sec-Fetch-Site of own pages, and of no page
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_SPECIAL = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|connection: *close)", re.IGNORECASE)
 _FORWARDED = re.compile(r'for="?\[?([^\]";,\s]+)', re.IGNORECASE)
 _PORT = re.compile(r"^([^:]+):\d+$")
 
@@ -33,10 +35,13 @@ class Admission:
         # Token buckets: tokens left, and as of when.
         self._clients: OrderedDict[bytes | str, tuple[float, float]] = OrderedDict()
 
-    @property
-    def is_full(self) -> bool:
-        """Whether the limit of open requests is reached."""
-        return self.in_flight + self._arrived >= self._max_in_flight
+    def sheds(self, data: bytes) -> bool:
+        """Whether to refuse these bytes unparsed: the limit is reached and they are one complete POST."""
+        if self.in_flight + self._arrived < self._max_in_flight:
+            return False
+        head, _, body = data.partition(b"\r\n\r\n")
+        is_whole = head.startswith(b"POST ") and _LENGTH.findall(head) == [b"%d" % len(body)]
+        return is_whole and not _SPECIAL.search(head)
 
     def count_arrival(self, loop: asyncio.AbstractEventLoop) -> None:
         """Count a complete request whose task has not yet run, so that one burst cannot exceed the limit."""

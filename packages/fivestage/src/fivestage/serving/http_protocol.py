@@ -21,22 +21,21 @@ LINGER_SECONDS = 0.3  # from the stop to the first `connection: close`
 # client may be sending the next request, which would be lost.
 IDLE_SECONDS = 3
 _UPGRADE = re.compile(rb"\r\n(upgrade:)", re.IGNORECASE)
-_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_SPECIAL = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|connection: *close)", re.IGNORECASE)
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
     """One connection of a client."""
 
     cycle: Any  # None before the first request
-    parser: Any  # None once the connection is lost
 
     def __init__(self, config: Any, *args: Any, **options: Any) -> None:
         super().__init__(config, *args, **options)
         state = config.loaded_app.state
         self._settings, self._service, self._admission = state.settings, state.service, state.admission
-        self._head_bytes = 0  # received of a head or of trailers; 0 when none is arriving
-        self._waited_seconds, self._stopping = 0, False
+        self._sheds = not config.loaded_app.user_middleware  # which must see every refusal
+        self._arriving = self._stopping = False
+        self._head_bytes = 0  # received of a head or of trailers
+        self._waited_seconds = 0  # for the client
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
@@ -49,20 +48,22 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if self._admission.is_full and self._turn_away(data):
-            return
-        if b"\r\nupgrade:" in data.lower():
-            data = self._without_upgrade(data)
+        if not self._arriving and self._is_idle():
+            if self._admission.sheds(data) and self._sheds and not self._stopping:
+                self.transport.write(BUSY)
+                self._service.metrics.answered("POST", "shed", 503, 0.0)
+                self.on_response_complete()
+                return
+            if b"\r\nupgrade:" in data.lower():
+                # Hide the header from the parser, which would stop at the body; a server may ignore it.
+                head, end, body = data.partition(b"\r\n\r\n")
+                data = _UPGRADE.sub(rb"\r\nno-\1", head) + end + body
+        self._arriving = True
         self._head_bytes += len(data)
         super().data_received(data)
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             detail = f"The request's headers or trailers are too long: send at most {MAX_HEAD_BYTES} bytes."
             self._refuse(ProblemError(431, detail))
-
-    def on_message_begin(self) -> None:
-        """See httptools."""
-        self._head_bytes, self._waited_seconds = 1, 0
-        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """See httptools."""
@@ -80,11 +81,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """See httptools."""
-        self._head_bytes = 0
+        self._arriving, self._head_bytes, self._waited_seconds = False, 0, 0
         super().on_message_complete()
-        if self.cycle.response_complete:  # refused before its body arrived
-            self.cycle.more_body = False
-        elif not self.pipeline and self.scope["method"] not in SAFE_METHODS:
+        is_refused = self.cycle.response_complete  # before its body arrived
+        if not (is_refused or self.pipeline or self.scope["method"] in SAFE_METHODS):
             self._admission.count_arrival(self.loop)
 
     def on_response_complete(self) -> None:
@@ -111,48 +111,26 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._refuse(ProblemError(400, msg))
 
     def _count_second(self) -> None:
-        """Close the connection if the client is too slow, or has been idle for too long."""
-        if self.parser is None:
+        """Close the connection if its client is too slow, or has been idle for too long."""
+        if self not in self.connections:
             return
         self.loop.call_later(1, self._count_second)
-        unread = self.flow.write_paused or self.transport.is_closing()
-        arriving = self._head_bytes > 0 or (self.cycle.more_body if self.cycle else not self._stopping)
-        if unread or arriving:
-            limit = self._settings.request_seconds
-        elif self._is_idle():
-            limit = IDLE_SECONDS if self._stopping else self._settings.keep_alive_seconds
-        else:
-            self._waited_seconds = 0  # the service is answering
-            return
         self._waited_seconds += 1
-        if self._waited_seconds <= limit:
-            return
-        if unread:
-            self.transport.abort()
-        elif arriving:
-            self._refuse(ProblemError(408, f"The request did not arrive within {limit} seconds."))
-        else:  # delayed: timers run before received data is read, so a request would be closed unread
+        late = self._waited_seconds > (limit := self._settings.request_seconds)
+        if self.flow.write_paused or self.transport.is_closing():  # the client does not read
+            if late:
+                self.transport.abort()
+        elif self._arriving or (self.cycle is None and not self._stopping):
+            if late:
+                self._refuse(ProblemError(408, f"The request did not arrive within {limit} seconds."))
+        elif not self._is_idle():  # the service is answering
+            self._waited_seconds = 0
+        elif self._waited_seconds > (IDLE_SECONDS if self._stopping else self._settings.keep_alive_seconds):
+            # Delayed: timers run before received data is read, so a request would be closed unread.
             self.loop.call_later(0.01, super().shutdown)
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
-
-    def _without_upgrade(self, data: bytes) -> bytes:
-        """Hide a request's Upgrade header from the parser, which would stop there; a server may ignore it."""
-        head, end, body = data.partition(b"\r\n\r\n")
-        return _UPGRADE.sub(rb"\r\nno-\1", head) + end + body if self._is_idle() else data
-
-    def _turn_away(self, data: bytes) -> bool:
-        """Answer a complete request with 503 before it is parsed; return whether that was possible."""
-        head, _, body = data.partition(b"\r\n\r\n")
-        arriving = self._head_bytes > 0 or (self.cycle is not None and self.cycle.more_body)
-        is_whole = _LENGTH.findall(head) == [b"%d" % len(body)] and not _SPECIAL.search(head)
-        if arriving or not (is_whole and self._is_idle()):
-            return False
-        self.transport.write(BUSY)
-        self._service.metrics.answered("POST", "shed", 503, 0.0)
-        self.on_response_complete()
-        return True
 
     def _refuse(self, problem: ProblemError) -> None:
         self.transport.write(problem.message(b"connection: close\r\n"))

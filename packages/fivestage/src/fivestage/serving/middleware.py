@@ -70,17 +70,15 @@ class RequestMiddleware:
         parts: list[bytes] = []  # chunks of the body
         headers = dict(scope["headers"])
         try:
-            self._require_bounded(headers)
             direct = self._direct.get((scope["method"], scope["path"]))
             if direct is None or scope["query_string"]:
-                body = await self._read(receive, parts)
-                await self._app(scope, _replayed(body, receive), send_recording_start)
+                await self._app(scope, self._whole(headers, receive, parts), send_recording_start)
             else:
                 scope["route"] = direct
                 self._admission.identify(scope, headers)
                 request = Request(scope, receive)
                 # As in FastAPI's "Custom Request and APIRoute class".
-                request._body = await self._read(receive, parts)  # noqa: SLF001
+                request._body = await self._read(headers, receive, parts)  # noqa: SLF001
                 with self._admission:
                     response: Response = await direct.endpoint(request)
                 start = {"status": response.status_code, "headers": response.raw_headers}
@@ -97,13 +95,11 @@ class RequestMiddleware:
             self._held -= sum(map(len, parts))
             self._count(scope, headers, start, time.perf_counter() - started)
 
-    def _require_bounded(self, headers: dict[bytes, bytes]) -> None:
+    async def _read(self, headers: dict[bytes, bytes], receive: Receive, parts: list[bytes]) -> bytes:
+        """Read the complete body of a request, or refuse one above the limits."""
         # float, as int() raises for more than 4,300 digits, leading zeros included.
         if float(headers.get(b"content-length", b"0")) > self._largest:
             raise self._too_large
-
-    async def _read(self, receive: Receive, parts: list[bytes]) -> bytes:
-        """Read the complete body of a request."""
         size, more = 0, True
         while more:
             message = await receive()
@@ -118,6 +114,20 @@ class RequestMiddleware:
             if size > SMALL and self._held > MAX_HELD_BYTES:
                 raise too_many("large requests")
         return b"".join(parts)
+
+    def _whole(self, headers: dict[bytes, bytes], receive: Receive, parts: list[bytes]) -> Receive:
+        """Return a receive function whose first message is the complete body; it is read when asked for."""
+        is_read = False
+
+        async def receive_whole() -> Message:
+            nonlocal is_read
+            if is_read:
+                return await receive()
+            body = await self._read(headers, receive, parts)
+            is_read = True
+            return {"type": "http.request", "body": body}
+
+        return receive_whole
 
     def _count(
         self, scope: Scope, headers: dict[bytes, bytes], start: Message | None, seconds: float
@@ -146,39 +156,50 @@ class AdmissionMiddleware:
     """Pure ASGI middleware around a router: only its public routes serve requests without admission control.
 
     It runs inside the project's middleware: it sees each request as it will be routed, and refusals pass that
-    middleware (`CORSMiddleware` adds headers to them). Requests that match no route need admission too, as
-    the router may still serve them, such as the files of `FastAPI.frontend`.
+    middleware (`CORSMiddleware` adds headers to them). It calls the first route that matches, as the router
+    would. What matches none needs admission too: the router may serve it, such as a file of
+    `FastAPI.frontend`.
     """
 
     def __init__(self, router: APIRouter, admission: Admission, public: Sequence[BaseRoute]) -> None:
-        self._app, self._router = router.middleware_stack, router
+        self._router, self._routed = router, router.middleware_stack
         self._admission, self._public = admission, public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        if scope["type"] != "lifespan":
-            scope["route"] = route = _route_of(scope, self._router.routes)
-            if not any(one is route for one in self._public):
-                self._admission.identify(scope, dict(scope["headers"]))
-                with self._admission:
-                    await self._app(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self._routed(scope, receive, send)
+            return
+        route, child_scope = first_match(scope, self._router.routes)
+        scope.update({"router": self._router, "route": route, **child_scope})
+        handle = self._routed if route is None else route.handle
+        if any(one is route for one in self._public):
+            await handle(scope, receive, send)
+            return
+        self._admission.identify(scope, dict(scope["headers"]))
+        if scope["type"] == "http":
+            receive = _with_first(await receive(), receive)  # the body: only complete requests count as open
+        with self._admission:
+            await handle(scope, receive, send)
 
 
-def _route_of(scope: Scope, routes: Iterable[BaseRoute]) -> BaseRoute | None:
-    """Return the first route that matches path and method, as Starlette's and FastAPI's routers do."""
-    return next((one for one in routes if one.matches(scope)[0] is Match.FULL), None)
+def first_match(scope: Scope, routes: Iterable[BaseRoute]) -> tuple[BaseRoute | None, Scope]:
+    """Return the first route that matches path and method, and what it adds to the scope."""
+    for route in routes:
+        match, child_scope = route.matches(scope)
+        if match is Match.FULL:
+            return route, child_scope
+    return None, {}
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Return a receive function that yields the body already read, then whatever follows it."""
-    messages = [{"type": "http.request", "body": body}]
+def _with_first(message: Message, receive: Receive) -> Receive:
+    """Return a receive function that returns a message, then those of another one."""
+    messages = [message]
 
-    async def replay() -> Message:
+    async def receive_next() -> Message:
         return messages.pop() if messages else await receive()
 
-    return replay
+    return receive_next
 
 
 def direct_routes(
@@ -192,7 +213,7 @@ def direct_routes(
         if is_direct(route) and not any(one is route for one in public):
             for method in route.methods or ():
                 scope = {"type": "http", "method": method, "path": route.path}
-                if _route_of(scope, by_path) is route:
+                if first_match(scope, by_path)[0] is route:
                     direct[method, route.path] = route
     return direct
 
