@@ -43,7 +43,7 @@ def test_a_resample_equals_scikit_learn_with_weights(seed: int, size: int, days:
     for weight in sample.resamples(3):
         _, of_day = np.unique(day, return_inverse=True)
         of_row = weight[of_day]
-        got = sample.scores(weight)
+        got = {name: values[0] for name, values in sample.scores(weight[None]).items()}
         if np.ptp(label[of_row > 0]) == 0:
             assert np.isnan(got["roc_auc"])
             continue
@@ -51,6 +51,15 @@ def test_a_resample_equals_scikit_learn_with_weights(seed: int, size: int, days:
         assert got["pr_auc"] == pytest.approx(sk.average_precision_score(label, chance, sample_weight=of_row))
         assert got["brier"] == pytest.approx(sk.brier_score_loss(label, chance, sample_weight=of_row))
         assert got["bias"] == pytest.approx(np.average(chance - label, weights=of_row))
+
+
+def test_resamples_in_several_batches_equal_each_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    label, chance, day = rows(3, 200, 5, 40)
+    sample = metrics.sample_of(label, chance, day, COSTS, None)
+    weights = sample.resamples(6)
+    alone = [sample.scores(weight[None])["pr_auc"][0] for weight in weights]
+    monkeypatch.setattr("fivestage.evaluation.classification_metrics.BATCH_NUMBERS", 4 * len(weights))
+    assert sample.scores(weights)["pr_auc"] == pytest.approx(alone)
 
 
 def test_money_by_hand() -> None:

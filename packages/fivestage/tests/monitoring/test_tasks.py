@@ -55,7 +55,7 @@ def test_scores_of_classes_equal_those_of_scikit_learn(seed: int) -> None:
     sample = sample_of(label, chance, day, contract.costs, None)
     for weight in (np.ones(sample.days), *sample.resamples(2)):
         of_row = weight[sample.of_day]
-        got = sample.scores(weight)
+        got = {name: values[0] for name, values in sample.scores(weight[None]).items()}
         came = np.unique(label)  # of the others nobody can say how well they are ranked
         if set(came) != set(label[of_row > 0]):
             assert np.isnan(got["roc_auc"])
@@ -93,7 +93,7 @@ def test_scores_of_numbers_equal_those_of_scikit_learn(seed: int) -> None:
     sample = sample_of(label, forecast, day, contract.costs, None)
     for weight in (np.ones(sample.days), *sample.resamples(2)):
         of_row = weight[sample.of_day]
-        got = sample.scores(weight)
+        got = {name: values[0] for name, values in sample.scores(weight[None]).items()}
         asked = {"y_true": label, "y_pred": forecast[:, VALUE], "sample_weight": of_row}
         assert got["mae"] == pytest.approx(sk.mean_absolute_error(**asked))
         assert got["rmse"] == pytest.approx(sk.root_mean_squared_error(**asked))

@@ -5,41 +5,61 @@ from numpy.typing import NDArray
 
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.contract.tasks import Costs, MulticlassCosts
-from fivestage.evaluation.daily import DECISIONS, NAN, SMALLEST, Column, DailySample, Floats, Interval, sums
+from fivestage.evaluation.daily import DECISIONS, NAN, SMALLEST, Column, DailySample, Floats, sums
 
 BINS = 10
+BATCH_NUMBERS = 2**17  # per array: as many as fit into the processor's cache
 
 
 class Ranking:
-    """Rows in descending order of probability, for areas under curves with any weights of the days.
+    """Rows ranked by probability, for areas under curves of many resamples of the days at once.
 
-    scikit-learn's functions would sort the rows again for each resample.
+    scikit-learn's functions would sort the rows again for each resample. Both areas are sums over the ranks
+    that hold a positive row, so numbers of rows are accumulated by day up to these ranks alone.
     """
 
-    def __init__(self, truth: Floats, probability: Floats, of_day: Column) -> None:
+    def __init__(self, truth: Floats, probability: Floats, of_day: Column, days: int) -> None:
         order = np.argsort(-probability, kind="stable")
-        self._day_of_sorted = of_day[order]
-        self._positive_of_sorted = truth[order]
         descending = probability[order]
-        self._last_of_ties = np.flatnonzero(np.append(descending[1:] != descending[:-1], True))
+        rank = np.append(0, np.cumsum(descending[1:] != descending[:-1]))  # ties share one
+        self._truth, self._day, self._days = truth[order], of_day[order], days
+        counted = np.bincount(rank, self._truth) > 0
+        self._tied = counted[rank]
+        # Of the first counted rank at or after each row's.
+        self._place: NDArray[np.int64] = (np.cumsum(counted) - counted)[rank]
+        self._places = int(np.count_nonzero(counted))
 
-    def areas(self, weight: Floats) -> Interval:
-        """Return the area under the ROC curve and the average precision; NaN if a class has no rows."""
-        of_row = weight[self._day_of_sorted]
-        selected = np.cumsum(of_row)[self._last_of_ties]
-        true = np.cumsum(of_row * self._positive_of_sorted)[self._last_of_ties]
-        positives, negatives = true[-1], selected[-1] - true[-1]
-        if positives == 0 or negatives == 0:
-            return NAN, NAN
-        false = selected - true
-        true_here = np.diff(true, prepend=0.0)
-        false_before = np.append(0.0, false[:-1])
-        outranked = negatives - (false + false_before) / 2
-        precision = true / np.maximum(selected, 1)
-        return (
-            float(true_here @ outranked / (positives * negatives)),
-            float(true_here @ precision / positives),
-        )
+    def areas(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Return the areas under the ROC curve and the average precisions; NaN where a class has no rows.
+
+        Args:
+            weights: How often each day is drawn (resamples, days).
+        """
+        of_resample = weights.T
+        true = sums(self._day, self._truth, self._days)
+        positives, negatives = true @ of_resample, sums(self._day, 1 - self._truth, self._days) @ of_resample
+        roc_auc, precision = np.zeros(len(weights)), np.zeros(len(weights))
+        seen = np.zeros((3, self._days))  # rows of all ranks before, by day
+        step = max(1, BATCH_NUMBERS // len(weights))
+        for first in range(0, self._places, step):
+            size = min(step, self._places - first)
+            rows = slice(*np.searchsorted(self._place, (first, first + size)))
+            cell, truth = (self._place[rows] - first) * self._days + self._day[rows], self._truth[rows]
+            here, true, false, tied = (
+                sums(cell, value, size * self._days).reshape(size, self._days)
+                for value in (np.ones(truth.size), truth, 1 - truth, (1 - truth) * self._tied[rows])
+            )
+            until = seen[:, None] + np.cumsum([here, true, false], axis=1)
+            seen = until[:, -1]
+            selected, true_selected, outranking = (
+                by_day @ of_resample for by_day in (until[0], until[1], until[2] - tied / 2)
+            )
+            found = true @ of_resample
+            roc_auc += (found * (negatives - outranking)).sum(axis=0)
+            precision += (found * true_selected / np.maximum(selected, 1)).sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            positives[(positives == 0) | (negatives == 0)] = NAN
+            return roc_auc / (positives * negatives), precision / positives
 
 
 class ClassificationDailySample(DailySample):
@@ -85,33 +105,31 @@ class ClassificationDailySample(DailySample):
         self.sums = {name: self.by_day(value) for name, value in per_row.items()}
         pairs = list(zip(columns[0].T, columns[1].T, strict=True))
         self.excess = np.stack([bin_excess(self, *pair) for pair in pairs], axis=1)
-        rankings = [Ranking(*pair, self.of_day) for pair in pairs]
-        self.rankings = [one for one in rankings if not np.isnan(one.areas(np.ones(self.days))[0])]
+        self.rankings = [Ranking(*pair, self.of_day, self.days) for pair in pairs if 0 < pair[0].sum() < rows]
         self.most_biased = int(np.abs(self.sums["excess"].sum(axis=0)).argmax())
 
-    def scores(self, weight: Floats) -> dict[str, float]:
-        total = {name: weight @ by_day for name, by_day in self.sums.items()}
-        rows, cost = float(total["rows"]), float(total["cost"])
-        areas = [one.areas(weight) for one in self.rankings] or [(NAN, NAN)]
-        bins = np.abs(np.tensordot(weight, self.excess, axes=1)).sum(axis=1) / rows
-        best_constant = float(total["constant"].min())
-        achievable = best_constant - float(total["oracle"])
+    def scores(self, weights: Floats) -> dict[str, Floats]:
+        total = {name: weights @ by_day for name, by_day in self.sums.items()}
+        rows, cost = total["rows"], total["cost"]
+        undefined = np.full(len(weights), NAN)
+        areas = [one.areas(weights) for one in self.rankings] or [(undefined, undefined)]
+        bins = np.abs(np.tensordot(weights, self.excess, axes=1)).sum(axis=2) / rows[:, None]
+        best_constant = total["constant"].min(axis=1)
+        achievable = best_constant - total["oracle"]
         metrics = {
-            "roc_auc": float(np.mean([roc_auc for roc_auc, _ in areas])),
-            "log_loss": float(total["log_loss"]) / rows,
-            "brier": float(total["brier"]) / rows,
-            "calibration_error": float(bins.mean()),
-            "bias": float(total["excess"][self.most_biased]) / rows,
+            "roc_auc": np.mean([roc_auc for roc_auc, _ in areas], axis=0),
+            "log_loss": total["log_loss"] / rows,
+            "brier": total["brier"] / rows,
+            "calibration_error": bins.mean(axis=1),
+            "bias": total["excess"].reshape(len(weights), -1)[:, self.most_biased] / rows,
             "cost_per_1000": cost / rows * DECISIONS,
-            "savings_share": (best_constant - cost) / achievable if achievable > 0 else NAN,
+            "savings_share": (best_constant - cost) / np.where(achievable > 0, achievable, NAN),
             "rows": rows,
         }
         if not self.binary:
-            return metrics | {"accuracy": float(total["correct"]) / rows}
+            return metrics | {"accuracy": total["correct"] / rows}
         shares = {"action_rate": "acted", "rate": "positives"}
-        return (
-            metrics | {"pr_auc": areas[0][1]} | {name: float(total[of]) / rows for name, of in shares.items()}
-        )
+        return metrics | {"pr_auc": areas[0][1]} | {name: total[of] / rows for name, of in shares.items()}
 
 
 def bin_excess(sample: DailySample, truth: Floats, probabilities: Floats) -> Floats:

@@ -1,6 +1,5 @@
 """Block bootstrap over days, because the rows of a day are not independent: daily sums and resamples."""
 
-from collections.abc import Iterator
 from statistics import NormalDist
 from typing import Any
 
@@ -27,15 +26,13 @@ class DailySample:
             raise ValueError(f"{rows} labels, but {self.of_day.size} days")
         self.days = days.size
 
-    def resamples(self, draws: int) -> Iterator[Floats]:
-        """Yield the weights of the days for each resample, drawn with replacement."""
-        generator = np.random.default_rng(SEED)
-        for _ in range(draws):
-            drawn = generator.integers(self.days, size=self.days)
-            yield np.bincount(drawn, minlength=self.days).astype(np.float64)
+    def resamples(self, draws: int) -> Floats:
+        """Return how often each day is drawn in each resample, with replacement (draws, days)."""
+        drawn = np.random.default_rng(SEED).integers(self.days, size=(draws, self.days))
+        return np.stack([np.bincount(days, minlength=self.days) for days in drawn]).astype(np.float64)
 
-    def scores(self, weight: Floats) -> dict[str, float]:
-        """Return the metrics of all rows, with each day weighted."""
+    def scores(self, weights: Floats) -> dict[str, Floats]:
+        """Return the metrics of all rows for several weightings of the days (weightings, days)."""
         raise NotImplementedError
 
     def by_day(self, value: Column) -> Floats:

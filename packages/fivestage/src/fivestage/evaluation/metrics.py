@@ -106,7 +106,8 @@ def scores(label: Column, forecast: Column, costs: Costs, decision: Column | Non
         ValueError: if there are no rows, or labels or forecasts that cannot be scored.
     """
     one_day = np.zeros(len(label), dtype=np.int64)
-    return sample_of(label, forecast, one_day, costs, decision).scores(np.ones(1))
+    found = sample_of(label, forecast, one_day, costs, decision).scores(np.ones((1, 1)))
+    return {name: float(value[0]) for name, value in found.items()}
 
 
 def evaluate(
@@ -129,10 +130,10 @@ def evaluate(
         ValueError: as in `scores`.
     """
     sample = sample_of(label, forecast, day, costs, decision)
-    drawn = [sample.scores(weight) for weight in sample.resamples(draws)]
+    found = sample.scores(np.vstack([np.ones(sample.days), sample.resamples(draws)]))
     return {
-        name: Estimate(value, *percentiles(np.array([draw[name] for draw in drawn]), confidence, sample.days))
-        for name, value in sample.scores(np.ones(sample.days)).items()
+        name: Estimate(float(values[0]), *percentiles(values[1:], confidence, sample.days))
+        for name, values in found.items()
     }
 
 

@@ -52,21 +52,22 @@ class RegressionDailySample(DailySample):
         self._costs, order = costs, np.argsort(truth, kind="stable")
         self._ascending, self._day_of_ascending = truth[order], self.of_day[order]
 
-    def scores(self, weight: Floats) -> dict[str, float]:
-        total = {name: float(weight @ by_day) for name, by_day in self.sums.items()}
+    def scores(self, weights: Floats) -> dict[str, Floats]:
+        total = {name: weights @ by_day for name, by_day in self.sums.items()}
         rows = total["rows"]
         spread = total["square"] - total["label"] ** 2 / rows
-        best_constant = self._best_constant_cost(weight)
+        best_constant = np.array([self._best_constant_cost(weight) for weight in weights])
+        saved = best_constant - total["cost"]
         return {
             "mae": total["absolute"] / rows,
             "rmse": (total["squared"] / rows) ** 0.5,
-            "r2": 1 - total["squared"] / spread if spread > 0 else NAN,
+            "r2": 1 - total["squared"] / np.where(spread > 0, spread, NAN),
             "bias": total["excess"] / rows,
             "coverage": total["covered"] / rows,
             "open_coverage": total["within"] / rows,
             "width": total["width"] / rows,
             "cost_per_1000": total["cost"] / rows * DECISIONS,
-            "savings_share": (best_constant - total["cost"]) / best_constant if best_constant > 0 else NAN,
+            "savings_share": saved / np.where(best_constant > 0, best_constant, NAN),
             "mean": total["label"] / rows,
             "rows": rows,
         }
