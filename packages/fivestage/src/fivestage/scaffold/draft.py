@@ -268,7 +268,7 @@ def draft(options: InitOptions) -> Draft:
         evidence=evidence,
         repeated=repeated,
         drop_repeated=drop,
-        hashable=_hashable(raw),
+        hashable=bool(raw.head(1).map(pd.api.types.is_hashable).all(axis=None)),
         unlabelled=int((~labelled).sum()),
         untimed=untimed,
     )
@@ -426,7 +426,7 @@ def _require_each_early(
     """Raise a UserError if a class has too few rows before the first fold."""
     if decided is None or windows.simulated or not target.classes:
         return
-    start = windows.test_start - timedelta(days=windows.reach_days)
+    start = windows.test_start - timedelta(days=windows.holdout_days + 3 * windows.fold_days)
     labels = target.label(table)[decided.to_numpy() < epoch(start)].astype(int)
     rows = np.bincount(labels, minlength=len(target.classes))
     rare = int(rows.argmin())
@@ -485,11 +485,3 @@ def _repeats(table: pd.DataFrame) -> tuple[int, bool]:
     ]
     by_chance = len(table) ** 2 / 2 * math.prod(equal_shares)  # pairs, if the columns were independent
     return repeated, by_chance < CHANCE * repeated
-
-
-def _hashable(table: pd.DataFrame) -> bool:
-    try:
-        table.head(1).duplicated()
-    except TypeError:
-        return False
-    return True

@@ -48,11 +48,6 @@ class SplitPlan:
     why: str
     holdout_rows: int
 
-    @property
-    def reach_days(self) -> int:
-        """Days from the start of the first fold to the test window."""
-        return self.holdout_days + 3 * self.fold_days
-
 
 def plan_windows(decided: pd.Series | None, rows: int) -> SplitPlan:
     """Plan windows by the rows' decision times (epoch seconds), or over simulated days."""
