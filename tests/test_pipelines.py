@@ -9,13 +9,13 @@ import pytest
 
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import day, epoch
+from fivestage.contract.contract import epoch_of
 from fivestage.evaluation.gates import GateVerdict
 from fivestage.registry.versions import ModelRegistry, Version
 from pipelines import runs
 from problem import PROBLEM
 
-TRAINED = epoch(day("2013-09-01"))
+TRAINED = epoch_of("2013-09-01")
 CHAMPION = Version(PROBLEM.contract.name, "4", "digest", "run", TRAINED, "commit")
 CHALLENGER = replace(CHAMPION, version="5")
 PASSED = GateVerdict(())

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from fivestage.cli.simulated_client import report_outcomes, request_decisions
 from fivestage.common.files import one_at_a_time
-from fivestage.contract.contract import day, epoch
+from fivestage.contract.contract import epoch_of
 from fivestage.monitoring.retraining_loop import STATE_FILE, MonitoringState
 from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
@@ -99,7 +99,7 @@ def serve_two_periods(made: Project, slice_folder: Path) -> None:
     contract = PROBLEM.contract
     tables = clean(read_raw(slice_folder), contract)
     settings = Settings(folder=made.var / "serving", port=int(made.environment["SERVE_PORT"]))
-    first, last = (epoch(day(at)) for at in (FIRST, LAST))
+    first, last = (epoch_of(at) for at in (FIRST, LAST))
     reported = report_outcomes(settings, tables.events, contract, first, last)
     requested = request_decisions(settings, tables.rows, contract, first, last)
     assert (reported.failed, requested.failed, requested.rows > 1000) == (0, 0, True)
@@ -114,7 +114,7 @@ def test_monitoring_killed_in_a_period_watches_each_once(project: Project) -> No
     done = project.run("monitor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(project.state().periods) == 2
-    assert project.state().until == epoch(day(LAST))
+    assert project.state().until == epoch_of(LAST)
     name = PROBLEM.contract.name
     assert project.logged(f"{name}-monitoring") == [
         "period from 2013-06-01, FINISHED",
@@ -135,7 +135,7 @@ def test_retraining_killed_at_its_end_trains_one_version(project: Project) -> No
     assert done.returncode == 0, done.stdout + done.stderr
     assert "version 2" in done.stdout
     state = project.state()
-    assert (state.begun, state.trained) == (None, (epoch(day(FIRST)), epoch(day("2013-07-01"))))
+    assert (state.begun, state.trained) == (None, (epoch_of(FIRST), epoch_of("2013-07-01")))
     assert project.logged(PROBLEM.contract.name) == [
         "train as of 2013-06-01, FINISHED",
         "train as of 2013-07-01, FINISHED",

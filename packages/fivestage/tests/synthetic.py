@@ -17,7 +17,7 @@ import numpy as np
 
 from fivestage.common.clock import DAY, minute_of_day, weekday
 from fivestage.common.columns import Row, Value, lookup
-from fivestage.contract.contract import Contract, day, epoch, parse_contract
+from fivestage.contract.contract import Contract, epoch_of, parse_contract
 from fivestage.features.definitions import FeatureDefinitions, Features, Reference
 from fivestage.features.stores import HOUR, AdditiveEvent, LatestValue, LoggedEvent, PointInTimeView
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TASKS = ("binary", "multiclass", "regression")
 CLASSES = ("on time", "late", "very late", "lost")
 CHANNELS = ("web", "phone", "shop")
-START = epoch(day("2024-01-01"))
+START = epoch_of("2024-01-01")
 AS_OF = "2024-04-20"
 DAYS, ROWS_A_DAY, CUSTOMERS = 140, 25, 30
 REGIONS = ("north", "south", "east")
@@ -361,7 +361,7 @@ def prepare(problem: SyntheticProblem, as_of: str = AS_OF) -> Prepared:
     event_tables = EventTables(loaded.events, loaded.reference)
     rows = loaded.rows
     features = build_features(problem.features, rows, event_tables.events, event_tables.reference)
-    windows = windows_at(rows, contract.split, epoch(day(as_of)))
+    windows = windows_at(rows, contract.split, epoch_of(as_of))
     sample = training_sample(rows, features, windows, contract)
     return Prepared(problem, rows, features, event_tables, windows, sample)
 

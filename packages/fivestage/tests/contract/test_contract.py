@@ -16,8 +16,8 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import (
     Contract,
     TimestampColumn,
-    day,
     epoch,
+    epoch_of,
     iso,
     parse_contract,
 )
@@ -271,8 +271,8 @@ def test_the_digest_is_of_the_content_alone(small: Contract, tmp_path: Path) -> 
 
 
 def test_times_and_days() -> None:
-    assert epoch(date(2013, 10, 1)) == epoch(day("2013-10-01")) == 1_380_585_600
+    assert epoch(date(2013, 10, 1)) == epoch_of("2013-10-01") == 1_380_585_600
     assert epoch(datetime.fromisoformat("2013-10-01T02:00:00+02:00")) == 1_380_585_600
     assert iso(1_380_585_600) == "2013-10-01T00:00:00Z"
     with pytest.raises(UserError, match="'October' is not a date"):
-        day("October")
+        epoch_of("October")

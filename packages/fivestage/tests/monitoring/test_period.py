@@ -16,7 +16,7 @@ from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.calibration import Calibration
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import Contract, day, day_of, epoch
+from fivestage.contract.contract import Contract, day_of, epoch_of
 from fivestage.deployment.service_client import json_rows
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import artifact_forecast
@@ -33,7 +33,7 @@ from fivestage.serving.log import first_decision, open_store
 from fivestage.serving.store import PredictionRecord, ShadowRecord
 from tests.synthetic import AS_OF, prepared, synthetic_artifact
 
-START = epoch(day(AS_OF))
+START = epoch_of(AS_OF)
 DAYS = 7
 PERIOD = (START + 8 * DAY, START + (8 + DAYS) * DAY)
 

@@ -11,7 +11,7 @@ import pytest
 
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import day, day_of, epoch
+from fivestage.contract.contract import day_of, epoch_of
 from fivestage.monitoring import retraining_loop as loops
 from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
@@ -22,7 +22,7 @@ from fivestage.serving.served_version import read_served_version
 from tests.synthetic import synthetic_problem
 
 CONTRACT = synthetic_problem("binary").contract
-TRAINED = epoch(day("2025-09-01"))
+TRAINED = epoch_of("2025-09-01")
 LENGTH = CONTRACT.monitoring.period_days * DAY
 CHAMPION = Version(CONTRACT.name, "4", "digest", "run", TRAINED, "commit")
 CHALLENGER = replace(CHAMPION, version="5")
@@ -242,7 +242,7 @@ def test_a_retraining_counts_for_the_pause_and_the_budget_whether_promoted_or_no
     loop.follow_verdict()  # trains nothing
     loop.retrain_now("2025-12-20")
     monitored(loop, stand, GOOD)
-    assert stand.monitored[-1][-1] == [TRAINED, TRAINED + LENGTH, epoch(day("2025-12-20"))]
+    assert stand.monitored[-1][-1] == [TRAINED, TRAINED + LENGTH, epoch_of("2025-12-20")]
     assert len(stand.done) == 3
 
 

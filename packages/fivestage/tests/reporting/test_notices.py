@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fivestage.common.clock import DAY
-from fivestage.contract.contract import Contract, epoch
-from fivestage.contract.contract import day as date_of
+from fivestage.contract.contract import Contract, epoch_of
 from fivestage.evaluation.gates import Gate
 from fivestage.monitoring.causes import Cause
 from fivestage.monitoring.period import MonitoredPeriod
@@ -18,7 +17,7 @@ from fivestage.reporting.report import evaluation_notice
 from tests.contract.contracts import contract_of
 from tests.monitoring.test_performance import judged, week
 
-START = epoch(date_of("2013-10-01"))
+START = epoch_of("2013-10-01")
 KEEP, TRAIN = (
     RetrainingDecision(retrain=False, reason="the latest was good"),
     RetrainingDecision(retrain=True, reason="2 of 3 bad"),
@@ -35,7 +34,7 @@ GATES = (
 )
 
 
-VERSION = Version("deliveries", "7", "d" * 64, "run", epoch(date_of("2013-12-01")), "commit")
+VERSION = Version("deliveries", "7", "d" * 64, "run", epoch_of("2013-12-01"), "commit")
 
 
 @pytest.fixture(scope="module")

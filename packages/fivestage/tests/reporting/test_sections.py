@@ -3,12 +3,11 @@
 import pandas as pd
 import pytest
 
-from fivestage.contract.contract import Contract, MulticlassContract, epoch
-from fivestage.contract.contract import day as date_of
+from fivestage.contract.contract import Contract, MulticlassContract, epoch_of
 from fivestage.reporting.report import weekly_label
 from tests.contract.contracts import contract_of
 
-START = epoch(date_of("2013-10-01"))
+START = epoch_of("2013-10-01")
 DAY = 86_400
 
 

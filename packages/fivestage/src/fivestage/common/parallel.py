@@ -52,12 +52,9 @@ def _executor(workers: str) -> Iterator[Executor]:
             f"{VARIABLE} names a Dask scheduler, but Dask is not installed: "
             "run .venv/bin/uv pip install --group cluster"
         ) from error
-    with _connected(Client, workers) as client:
-        yield client.get_executor(pure=False)
-
-
-def _connected(client: Any, address: str) -> Any:
     try:
-        return client(address, timeout="20s")
+        client: Any = Client(workers, timeout="20s")
     except OSError as error:
-        raise UserError(f"{VARIABLE}: no Dask scheduler answers at {address}.") from error
+        raise UserError(f"{VARIABLE}: no Dask scheduler answers at {workers}.") from error
+    with client:
+        yield client.get_executor(pure=False)

@@ -491,7 +491,10 @@ def epoch_of(text: str) -> int:
     Raises:
         UserError: when the text is not a date.
     """
-    return epoch(day(text))
+    try:
+        return epoch(date.fromisoformat(text))
+    except ValueError as error:
+        raise UserError(f"{text!r} is not a date: write it as YYYY-MM-DD.") from error
 
 
 def iso(at: int) -> str:
@@ -512,15 +515,3 @@ def day_of(at: int) -> date:
         ValueError: when the year is outside 1 to 9999.
     """
     return datetime.fromtimestamp(at, UTC).date()
-
-
-def day(text: str) -> date:
-    """Parse a date such as `2024-01-31`.
-
-    Raises:
-        UserError: when the text is not a date.
-    """
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise UserError(f"{text!r} is not a date: write it as YYYY-MM-DD.") from error
