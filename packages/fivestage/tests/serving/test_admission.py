@@ -30,6 +30,7 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import connect, url
+from fivestage.serving.admission import Admission
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.service_app import PredictionApp
 from fivestage.serving.service_settings import Settings
@@ -299,6 +300,31 @@ def test_too_many_at_once_are_turned_away(
     assert step_by_step.headers["retry-after"] == "1"
     assert 'http_requests_total{handler="shed",method="POST",status="503"} 1.0' in counted
     assert 'http_requests_total{handler="/predict",method="POST",status="503"} 1.0' in counted
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        (b"Content-Length: 2", b"Content-Length: 2x"),
+        (b"Content-Length: 2", b"Content-Length: 2, 9"),
+        (b"Content-Length: 2", b"Content-Length: 2\r\nContent-Length: 2"),
+        (b"Content-Length: 2", b"Content-Length: 2\r\nTransfer-Encoding: chunked"),
+        (b"Content-Length: 2", b"Content-Length: 2\nTransfer-Encoding: chunked"),
+        (b"Content-Length: 2", b"Content-Length: 2\r\nConnection: close"),
+        (b"POST /predict", b"GET /healthz"),
+        (b"{}", b"{}GET /healthz HTTP/1.1\r\n\r\n"),
+        (b"{}", b"{"),
+    ],
+)
+def test_only_a_complete_post_without_ambiguity_is_shed_unparsed(changed: tuple[bytes, bytes]) -> None:
+    """What a proxy reads differently could smuggle a request; a health check that has a length was shed."""
+    admission = Admission(Settings(max_in_flight=1))
+    request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+    assert not admission.sheds(request)
+    with admission:
+        assert admission.sheds(request)
+        assert changed[0] in request
+        assert not admission.sheds(request.replace(*changed))
 
 
 def loop_of(service: Running, traffic: Traffic) -> asyncio.AbstractEventLoop:

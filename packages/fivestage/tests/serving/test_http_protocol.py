@@ -189,6 +189,22 @@ def test_a_request_refused_before_its_body_has_arrived_once_the_body_has(
         assert said(connection) == b""  # until it has been idle for too long
 
 
+def test_the_time_of_a_request_counts_from_its_first_byte(deployed: Deployed, traffic: Traffic) -> None:
+    """The time for which its connection was idle counted too, so that it got a 408."""
+    limits = {"request_seconds": 2, "keep_alive_seconds": 600}
+    request = good(traffic)
+    with (
+        running(Settings(**{**deployed.settings.model_dump(), **limits})) as service,
+        connected(service) as connection,
+    ):
+        ask(connection, request)
+        time.sleep(3.5)
+        connection.sendall(request[:-1])
+        time.sleep(1.2)
+        (answer,) = ask(connection, request[-1:])
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_stop_waits_for_no_silent_client(deployed: Deployed) -> None:
     long = {"request_seconds": 600, "keep_alive_seconds": 600}  # what it would wait for otherwise
     with running(Settings(**{**deployed.settings.model_dump(), **long})) as service:

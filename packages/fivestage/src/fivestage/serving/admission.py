@@ -16,8 +16,8 @@ from fivestage.serving.service_settings import Settings
 MAX_CLIENTS = 10_000  # tracked by the rate limit; beyond that the least recent one is forgotten
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 OWN_SITE = frozenset((b"same-origin", b"none"))  # Sec-Fetch-Site of own pages, and of no page
-_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_SPECIAL = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|connection: *close)", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)(?=\r\n|\Z)", re.IGNORECASE)
+_SPECIAL = re.compile(rb"\n(?:transfer-encoding|expect|upgrade|connection: *close)", re.IGNORECASE)
 _FORWARDED = re.compile(r'for="?\[?([^\]";,\s]+)', re.IGNORECASE)
 _PORT = re.compile(r"^([^:]+):\d+$")
 

@@ -58,7 +58,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 # Hide the header from the parser, which would stop at the body; a server may ignore it.
                 head, end, body = data.partition(b"\r\n\r\n")
                 data = _UPGRADE.sub(rb"\r\nno-\1", head) + end + body
-        self._arriving = True
+        if not self._arriving:
+            self._arriving, self._waited_seconds = True, 0
         self._head_bytes += len(data)
         super().data_received(data)
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
