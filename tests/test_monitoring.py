@@ -102,7 +102,7 @@ OVERLAYS = sorted(path.parent for path in (ROOT / "k8s" / "overlays").glob("*/ku
 def test_a_period_without_any_request_is_for_the_datas_owner() -> None:
     nothing = Performance({"cost_per_1000": Estimate(float("nan"))}, "no prediction was requested")
     lost = Cause("data broken", "whole rows", "whole rows: none was requested")
-    silent = MonitoredPeriod(0, 7 * DAY, (), nothing, 0, causes=(lost,))
+    silent = MonitoredPeriod(0, 7 * DAY, (), nothing, (0, 0), causes=(lost,))
     verdict = RetrainingDecision(retrain=False, reason="blocked")
     assert [one.team for one in alerts_of(silent, verdict, PROBLEM.contract)] == ["data"]
     assert metrics_of(silent, verdict)["broken"] == 1
@@ -113,9 +113,9 @@ def test_a_period_that_is_judged_late_alerts_the_models_owner() -> None:
     scored = {"cost_per_1000": Estimate(float("nan"))}
     bad = Performance(scored, "", 10, 1.0, faults=("it is off the rate",))
     causes = (Cause("data broken", "x", "x: gone"), Cause("concept shift", "the label", "it has changed"))
-    late = MonitoredPeriod(0, 7 * DAY, (), bad, 0, causes=causes)
+    late = MonitoredPeriod(0, 7 * DAY, (), bad, (0, 0), causes=causes)
     few = Performance(scored, "40% of labels have arrived", 10, 0.4)
-    now = MonitoredPeriod(7 * DAY, 14 * DAY, (), few, 0, labels_due=0.25, matured=(late,))
+    now = MonitoredPeriod(7 * DAY, 14 * DAY, (), few, (0, 0), labels_due=0.25, matured=(late,))
     keep = RetrainingDecision(retrain=False, reason="none")
     alerts = alerts_of(now, keep, PROBLEM.contract)
     assert [one.title for one in alerts] == ["concept shift: the label", "bad period"]

@@ -84,7 +84,7 @@ def log_of(warehouse: Warehouse, version: str = "1") -> Served:
     due = warehouse.due()
     forecast: Any = [(one,) for one in warehouse.probability[due.index].tolist()]
     frame = due.assign(forecast=forecast, model_version=version).reset_index(drop=True)
-    return Served(*PERIOD, frame, 1)
+    return Served(*PERIOD, frame, (1, 0))
 
 
 def test_only_decisions_of_the_period_count(warehouse: Warehouse, database: str) -> None:
@@ -97,9 +97,9 @@ def test_only_decisions_of_the_period_count(warehouse: Warehouse, database: str)
             for day, rows in enumerate(days)
         ],
     )
-    served = read_served(database, contract, start, end, 0)
+    served = read_served(database, contract, start, end)
     due = warehouse.due()
-    assert (served.start, served.end, served.last_number) == (start, end, DAYS + 1)
+    assert (served.start, served.end, served.log_offsets) == (start, end, (DAYS + 1, 0))
     assert served.log["order_number"].tolist() == due["order_number"].tolist()
     assert served.log["deliver_at"].tolist() == due["deliver_at"].tolist()
     np.testing.assert_array_equal(forecasts_in(served.log), warehouse.probability[due.index])
@@ -111,7 +111,7 @@ def test_the_start_is_inside_and_the_end_is_not(warehouse: Warehouse, database: 
     edges = [start - 1, start, end - 1, end]
     rows = warehouse.rows.head(4).assign(deliver_at=[at + lead for at in edges])
     log(database, [answered("edges", rows, np.full(4, 0.5), warehouse.contract)])
-    served = read_served(database, warehouse.contract, start, end, 0)
+    served = read_served(database, warehouse.contract, start, end)
     assert (served.log["deliver_at"] - lead).tolist() == [start, end - 1]
 
 
@@ -119,13 +119,13 @@ def test_reading_goes_on_after_the_last_number(warehouse: Warehouse, database: s
     contract, due = warehouse.contract, warehouse.due()
     one, other = due.head(5), due.tail(5)
     log(database, [answered("one", one, np.full(5, 0.1), contract)])
-    first = read_served(database, contract, *PERIOD, 0)
+    first = read_served(database, contract, *PERIOD)
     log(database, [answered("other", other, np.full(5, 0.2), contract)])
-    second = read_served(database, contract, *PERIOD, first.last_number)
-    assert (first.last_number, second.last_number) == (1, 2)
+    second = read_served(database, contract, *PERIOD, first.log_offsets)
+    assert (first.log_offsets, second.log_offsets) == ((1, 0), (2, 0))
     assert second.log["order_number"].tolist() == other["order_number"].tolist()
-    nothing = read_served(database, contract, *PERIOD, second.last_number)
-    assert (len(nothing.log), nothing.last_number) == (0, 2)
+    nothing = read_served(database, contract, *PERIOD, second.log_offsets)
+    assert (len(nothing.log), nothing.log_offsets) == (0, (2, 0))
 
 
 def test_a_missed_period_is_read_after_the_one_before_it(warehouse: Warehouse, database: str) -> None:
@@ -136,41 +136,41 @@ def test_a_missed_period_is_read_after_the_one_before_it(warehouse: Warehouse, d
         [answered(f"{day}", rows, np.full(len(rows), 0.1), contract) for day, rows in enumerate(both)],
     )
     assert first_decision(database, contract, start + DAY, 0) is not None
-    first = read_served(database, contract, start, start + DAY, 0)
-    second = read_served(database, contract, start + DAY, end, first.last_number)
+    first = read_served(database, contract, start, start + DAY)
+    second = read_served(database, contract, start + DAY, end, first.log_offsets)
     assert [len(one.log) for one in (first, second)] == [len(rows) for rows in both]
-    assert first_decision(database, contract, end, second.last_number) is None
+    assert first_decision(database, contract, end, second.log_offsets[0]) is None
 
 
 def test_of_a_row_asked_twice_the_last_answer_counts(warehouse: Warehouse, database: str) -> None:
     contract, row = warehouse.contract, warehouse.due().head(1)
     log(database, [answered(f"{p}", row, np.array([p]), contract) for p in (0.1, 0.2)])
-    assert read_served(database, contract, *PERIOD, 0).log["forecast"].tolist() == [(0.2,)]
+    assert read_served(database, contract, *PERIOD).log["forecast"].tolist() == [(0.2,)]
 
 
 def test_a_challenger_is_paired_with_the_champion_by_day(warehouse: Warehouse, database: str) -> None:
     contract, due = warehouse.contract, warehouse.due()
     forecast = warehouse.probability[due.index]
     log(database, [answered("all", due, forecast, contract)])
-    silent = read_served(database, contract, *PERIOD, 0)
-    assert (silent.challenger, silent.last_shadow) == ("", 0)
+    silent = read_served(database, contract, *PERIOD)
+    assert (silent.challenger, silent.log_offsets[1]) == ("", 0)
     truth = due[contract.label.name].to_numpy(dtype=np.float64)
     store = open_store(database)
     store.write_shadows([ShadowRecord("all", 0.0, "7", json.dumps(truth.tolist()))])
     store.close()
-    served = read_served(database, contract, *PERIOD, 0)
+    served = read_served(database, contract, *PERIOD)
     assert served.challenger == "7"
-    assert served.last_shadow > 0
+    assert served.log_offsets[1] > 0
     found = periods._shadow(served.challenger, served.log, due, contract)
     assert found is not None
     assert (found.version, sum(found.rows), len(found.saved)) == ("7", len(due), DAYS)
     assert min(found.saved) > 0  # it knew the outcome
-    assert read_served(database, contract, *PERIOD, 0, served.last_shadow).challenger == ""
+    assert read_served(database, contract, *PERIOD, served.log_offsets).challenger == ""
 
 
 def test_an_empty_log_is_a_sentence(warehouse: Warehouse, database: str) -> None:
-    served = read_served(database, warehouse.contract, *PERIOD, 7)
-    assert (len(served.log), served.last_number) == (0, 7)
+    served = read_served(database, warehouse.contract, *PERIOD, (7, 0))
+    assert (len(served.log), served.log_offsets) == (0, (7, 0))
     first, last = (day_of(at) for at in PERIOD)
     with pytest.raises(UserError, match=f"no decisions from {first}T00:00:00Z to {last}T00:00:00Z"):
         check_period(
@@ -189,12 +189,12 @@ def test_a_period_without_any_request_is_told_of_and_gone_past(warehouse: Wareho
     log(database, [answered("later", due, warehouse.probability[due.index], contract)])
     assert first_decision(database, contract, 0) == due["decision_at"].min()
     assert first_decision(database, contract, end) is None
-    silent = read_served(database, contract, start - 2 * DAY, start, 0)
+    silent = read_served(database, contract, start - 2 * DAY, start)
     found, snapshot = check_period(warehouse.rows, warehouse.features, silent, {}, contract, counted)
     assert snapshot is None
-    assert (found.performance.rows, found.last_number, found.broken) == (0, 0, ("whole rows",))
+    assert (found.performance.rows, found.log_offsets, found.broken) == (0, (0, 0), ("whole rows",))
     assert found.summary.broken == ("whole rows",)
-    assert len(read_served(database, contract, start, end, found.last_number).log) == len(due)
+    assert len(read_served(database, contract, start, end, found.log_offsets).log) == len(due)
 
 
 def made_up(served: Served, rows: int) -> Served:
@@ -271,7 +271,7 @@ def monitored(
 
 def test_the_artifact_that_served_answers_the_same_offline(warehouse: Warehouse) -> None:
     found = monitored(warehouse, log_of(warehouse), {"1": warehouse.artifact})
-    assert (found.start, found.end, found.versions, found.last_number) == (*PERIOD, ("1",), 1)
+    assert (found.start, found.end, found.versions, found.log_offsets) == (*PERIOD, ("1",), (1, 0))
     assert found.performance.rows == len(warehouse.due()) > 100
     assert found.largest_difference < 1e-12
 

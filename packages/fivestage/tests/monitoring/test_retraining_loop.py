@@ -59,7 +59,7 @@ class Stand:
         last = self.offsets.pop(0) if self.offsets else 120
         summary = PeriodSummary(0.95, bad=False, broken=(), start=start, end=end)
         judged = tuple(SimpleNamespace(start=one.start, summary=one) for one in self.matured)
-        found = SimpleNamespace(last_number=last, last_shadow=last // 100, matured=judged, summary=summary)
+        found = SimpleNamespace(log_offsets=(last, last // 100), matured=judged, summary=summary)
         found.history = lambda past: MonitoredPeriod.history(cast("MonitoredPeriod", found), past)
         return cast("MonitoredPeriod", found), self.verdicts.pop(0)
 

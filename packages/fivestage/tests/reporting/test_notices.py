@@ -45,7 +45,7 @@ def contract() -> Contract:
 @pytest.fixture(scope="module")
 def monitored(contract: Contract) -> MonitoredPeriod:
     """A week in which nothing was wrong."""
-    return MonitoredPeriod(START, START + 7 * DAY, ("3",), judged(contract, *week(1)), 900)
+    return MonitoredPeriod(START, START + 7 * DAY, ("3",), judged(contract, *week(1)), (900, 0))
 
 
 def test_the_state_of_a_week_says_what_stands_in_the_way(

@@ -44,13 +44,12 @@ class MonitoredPeriod:
     end: int
     versions: tuple[str, ...]
     performance: Performance
-    last_number: int  # in the prediction log
+    log_offsets: tuple[int, int]  # up to which the log has been read, as in `Served`
     drift: tuple[Finding, ...] = ()  # the statistic of each column that moved furthest
     largest_difference: float = 0.0  # between online and offline forecasts
     causes: tuple[Cause, ...] = ()
     slices: tuple[Slice, ...] = ()
     shadow: ShadowScore | None = None
-    last_shadow: int = 0  # in the log of challengers' predictions
     labels_due: float = 0.0  # the share of labels that should have arrived by now
     matured: "tuple[MonitoredPeriod, ...]" = ()  # earlier periods that have had too few labels until now
 
@@ -113,43 +112,40 @@ class Served:
     start: int
     end: int
     log: pd.DataFrame
-    last_number: int
+    log_offsets: tuple[int, int]  # up to which predictions and challengers' predictions have been read
     challenger: str = ""  # the version whose forecasts are in the column `shadow`; empty if there are none
-    last_shadow: int = 0
     has_later: bool = False  # whether the log has decisions after the period
     as_of: int = 0  # labels known by then count, epoch seconds; 0 is the period's end
 
 
 def read_served(
-    database: str, contract: Contract, start: int, end: int, log_offset: int, shadow_offset: int = 0
+    database: str, contract: Contract, start: int, end: int, log_offsets: tuple[int, int] = (0, 0)
 ) -> Served:
-    """Read the predictions of [start, end) from the log, with those of the challenger.
+    """Read the predictions of [start, end) after these offsets from the log, with those of the challenger.
 
-    Of several predictions per identity the last counts. `log_offset` and `shadow_offset` are the log numbers
-    up to which predictions and challengers' predictions have been read; 0 for none.
+    Of several predictions per identity the last counts.
     """
     with closing(open_store(database)) as store:
-        log = pd.DataFrame(predictions(store, contract, log_offset))
+        log = pd.DataFrame(predictions(store, contract, log_offsets[0]))
         if log.empty:
-            return Served(start, end, log, log_offset, last_shadow=shadow_offset)
+            return Served(start, end, log, log_offsets)
         at = log[contract.decision.time_column] - contract.decision.lead_seconds
         inside = log[(at >= start) & (at < end)].drop_duplicates(list(contract.identity), keep="last")
         later = log["number"][at >= end]  # left to the next period, which may be over too
         last = int(later.min() - 1 if len(later) else log["number"].max())
         requests = set(inside["request_id"])
-        shadows = [one for one in store.shadows(shadow_offset) if one[1].request_id in requests]
-    if not shadows:
-        return Served(start, end, inside, last, last_shadow=shadow_offset, has_later=bool(len(later)))
-    last_shadow, newest = shadows[-1]
+        shadows = [one for one in store.shadows(log_offsets[1]) if one[1].request_id in requests]
+    challenger = shadows[-1][1].model_version if shadows else ""
     predicted = {
         one.request_id: [row if isinstance(row, list) else [row] for row in json.loads(one.probabilities)]
         for _, one in shadows
-        if one.model_version == newest.model_version
+        if one.model_version == challenger
     }
     places = zip(inside["request_id"], inside["place"], strict=True)
     answers = [predicted[name][place] if name in predicted else None for name, place in places]
     log = inside.assign(shadow=pd.Series(answers, index=inside.index, dtype=object))
-    return Served(start, end, log, last, newest.model_version, last_shadow, bool(len(later)))
+    offsets = last, shadows[-1][0] if shadows else log_offsets[1]
+    return Served(start, end, log, offsets, challenger, bool(len(later)))
 
 
 def periods_to_check(
@@ -183,10 +179,10 @@ def periods_to_check(
     for one in SUMMARIES.validate_python(past):
         known = rows["known_at"].to_numpy()[_inside(rows, one.start, one.end)] < end
         if one.is_due(end, rules) and known.sum() >= rules.min_label_share * max(known.size, 1):
-            served = read_served(database, contract, one.start, one.end, *one.log_offsets)
+            served = read_served(database, contract, one.start, one.end, one.log_offsets)
             if len(served.log):
                 yield replace(served, as_of=end)
-    yield read_served(database, contract, start, end, *log_offsets)
+    yield read_served(database, contract, start, end, log_offsets)
 
 
 def check_period(
@@ -262,7 +258,7 @@ def check_period(
         end,
         tuple(dict.fromkeys(log["model_version"])),
         with_verdict(performance, failed),
-        served.last_number,
+        served.log_offsets,
         furthest_findings(snapshot),
         float(difference.max()),
         (
@@ -272,7 +268,6 @@ def check_period(
         ),
         slices_of(current.iloc[here], forecast[here], newest.decide(forecast[here]), contract),
         _shadow(served.challenger, log.iloc[here], current.iloc[here], contract),
-        served.last_shadow,
         _labels_due(then, contract),
     )
     return monitored, snapshot
@@ -306,9 +301,8 @@ def _unjudged(served: Served, summary: str, reason: str) -> MonitoredPeriod:
         served.end,
         (),
         Performance({"rows": Estimate(0), "cost_per_1000": Estimate(NAN)}, summary),
-        served.last_number,
+        served.log_offsets,
         causes=(Cause("data broken", ROWS, f"{ROWS}: {reason}"),),
-        last_shadow=served.last_shadow,
     )
 
 

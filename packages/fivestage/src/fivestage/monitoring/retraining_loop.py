@@ -138,13 +138,12 @@ class RetrainingLoop:
         monitored, verdict = self.pipelines.monitor(
             self.folder, start, end, state.log_offsets, past, state.trained
         )
-        offsets = monitored.last_number, monitored.last_shadow
         done = not (verdict.retrain or verdict.promote)
         *before, latest = monitored.history(state.periods)
         periods = (*before, replace(latest, log_offsets=state.log_offsets))
         self._change(
             lambda now: replace(
-                now, periods=periods, until=end, log_offsets=offsets, verdict=verdict, done=done
+                now, periods=periods, until=end, log_offsets=monitored.log_offsets, verdict=verdict, done=done
             )
         )
         return monitored, verdict
