@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +30,7 @@ from fivestage.serving.prometheus_metrics import bound_of
 from monitoring.checks import checks
 from monitoring.policy import decide
 from problem import PROBLEM
+from steps import monitor
 from steps.monitor import alerts_of, metrics_of
 
 CONTRACT = PROBLEM.contract
@@ -121,6 +122,36 @@ def test_a_period_that_is_judged_late_alerts_the_models_owner() -> None:
     assert [one.title for one in alerts] == ["concept shift: the label", "bad period"]
     (labels_late,) = alerts_of(replace(now, labels_due=0.9, matured=()), keep, PROBLEM.contract)
     assert (labels_late.title, labels_late.team) == ("labels late", "data")
+
+
+def test_periods_that_can_be_judged_now_are_checked_with_the_latest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scored, logged = Scored({"cost_per_1000": float("nan")}, {}), []
+    limit: Any = SimpleNamespace(allowed=0.1)
+    enough, few = (
+        Performance(scored, "", 10, share, judged=judged) for share, judged in ((1.0, (limit,)), (0.1, ()))
+    )
+    served = [SimpleNamespace(start=start, log=[]) for start in (0, 7 * DAY, 14 * DAY)]
+
+    def check(_rows: Any, _features: Any, one: Any, *_: Any) -> tuple[MonitoredPeriod, None]:
+        performance = enough if one.start == 0 else few
+        return MonitoredPeriod(one.start, one.start + 7 * DAY, (), performance, (0, 0)), None
+
+    def to_check(*given: Any) -> Any:
+        assert given[2:5] == ((14 * DAY, 21 * DAY), (3, 1), [past])
+        return served
+
+    past = PeriodSummary(0.1, bad=False, broken=(), start=0, end=7 * DAY)
+    monkeypatch.setattr(monitor, "periods_to_check", to_check)
+    monkeypatch.setattr(monitor, "check_period", check)
+    monkeypatch.setattr(monitor, "_log", lambda one, _folder: logged.append(one.start))
+    nothing = pd.DataFrame()
+    found = monitor.monitor_period.entrypoint(
+        nothing, nothing, str(tmp_path), 14 * DAY, 21 * DAY, (3, 1), [asdict(past)]
+    )
+    assert logged == [0, 7 * DAY, 14 * DAY]
+    assert (found.start, [one.start for one in found.matured]) == (14 * DAY, [0])
 
 
 def test_the_rules_have_the_objectives_of_the_contract() -> None:

@@ -327,6 +327,23 @@ def test_a_default_and_a_feed_that_stops_are_seen_within_a_week(
     assert "direction" in {one.column for one in found if one.drifted and one.statistic == statistic}
 
 
+def test_values_in_another_order_are_seen_by_their_relation_to_other_columns() -> None:
+    """Each day has the same values as before, and residuals that differ by day far more than that."""
+    draw = np.random.default_rng(0)
+
+    def days(first: int, number: int) -> Window:
+        day = np.repeat(np.arange(first, first + number), 300)
+        wild, cause = draw.lognormal(0, 1, number)[day - first], draw.normal(size=day.size)
+        queue = wild * (0.4 * cause + draw.normal(size=day.size))
+        return Window(pd.DataFrame({"cause": cause, "queue": queue}), day, first, number)
+
+    usual, week = days(0, REFERENCE), days(REFERENCE, PERIOD)
+    assert drifted(detect_drift(usual, week, 0.01)) == set()
+    mixed = changed(week, "queue", lambda queue: queue.groupby(week.day).transform(draw.permutation))
+    found = [one for one in detect_drift(usual, mixed, 0.01) if one.drifted]
+    assert {one.statistic for one in found} == {"residual by prediction"}
+
+
 @pytest.mark.parametrize(("days", "columns"), [(1, set()), (5, {"temperature"})])
 def test_one_wild_day_is_no_drift_of_a_week(reference: Window, days: int, columns: set[str]) -> None:
     current = window(10, 56, PERIOD)

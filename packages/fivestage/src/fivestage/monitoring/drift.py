@@ -19,7 +19,14 @@ import pandas as pd
 from fivestage.contract.contract import LEAST_REFERENCE
 from fivestage.evaluation.daily import NAN, Bools, Floats
 from fivestage.monitoring.daily_statistics import ROWS, CodedColumn, DailyStatistic, Window, daily_statistics
-from fivestage.monitoring.residuals import MEAN, MEAN_BY_DAY, SPREAD, products, residual_statistics
+from fivestage.monitoring.residuals import (
+    BY_PREDICTION,
+    MEAN,
+    MEAN_BY_DAY,
+    SPREAD,
+    products,
+    residual_statistics,
+)
 
 DAY_COLUMN = "decision day"
 USUAL = 0.95  # quantile of the reference's days beyond which a day, or mock window, stands out
@@ -71,7 +78,7 @@ class Finding:
     @property
     def is_residual(self) -> bool:
         """Whether the statistic is of residuals given the other columns, not of the column's own values."""
-        return self.statistic in (MEAN, SPREAD, MEAN_BY_DAY)
+        return self.statistic in (MEAN, SPREAD, MEAN_BY_DAY, BY_PREDICTION)
 
     @property
     def is_broken(self) -> bool:

@@ -1,10 +1,10 @@
-"""Residual mean and spread of each column given the others: a fault in one column breaks its relations.
+"""Residuals of each column given the others: a fault in one column breaks its relations.
 
 A season moves columns together without changing their relations. So each column is predicted from all others
-by ridge regression (Hoerl and Kennard, 1970), and its residuals are compared: their mean and, for numbers,
-their spread. The regressions are solved from sums of products by day, so any number of fits takes one pass
-over the rows. A reference day's residuals come from a fit on other days (cross-fitting), so that they are as
-large as a new day's.
+by ridge regression (Hoerl and Kennard, 1970), and its residuals are compared: their mean, their mean product
+with the prediction, which is 0 by the normal equations, and, for numbers, their spread. The regressions are
+solved from sums of products by day, so any number of fits takes one pass over the rows. A reference day's
+residuals come from a fit on other days (cross-fitting), so that they are as large as a new day's.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,14 @@ SMALLEST_VARIANCE = 1e-4  # of a column or a residual; below it there is only ro
 FOLDS = 8  # of the reference's days for cross-fitting; more cost time and change little
 BATCH_ROWS = 50_000  # rows per matrix, which bounds memory
 MEAN, MEAN_BY_DAY, SPREAD = "residual mean", "residual mean by day", "residual spread"
+BY_PREDICTION = "residual by prediction"
+RELATED = "mean product of the value that the other columns predict and its error {now:+.2f}, was {then:+.2f}"
 OFF = "{now:+.2f} standard deviations from the value that the other columns predict, was {then:+.2f}"
 FAR = "mean squared deviation from the value that the other columns predict {now:.3g}, was {then:.3g}"
 STATISTICS = (
     Statistic(MEAN, LEAST_CHANGE, jackknifed=True, words=OFF),
     Statistic(MEAN_BY_DAY, LEAST_CHANGE, jackknifed=True, ranked=True, words=OFF),
+    Statistic(BY_PREDICTION, LEAST_CHANGE, jackknifed=True, words=RELATED),
     Statistic(SPREAD, LEAST_CHANGE, lambda square: np.log(square) / 2, jackknifed=True, words=FAR),
 )
 
@@ -66,17 +69,18 @@ def residual_statistics(
     names = np.array(design_names(columns), dtype=np.str_)
     numbers = [names.tolist().index(one.name) for one in columns if one.reference.numeric]
     fold = np.random.default_rng(0).permutation(days) % FOLDS
-    of_reference = np.zeros((2, days, names.size))
+    of_reference = np.zeros((3, days, names.size))
     for here in (fold == number for number in np.unique(fold)):
         others = _fit(total - reference[here].sum(axis=0), names)
         of_reference[:, here] = _residual_sums(reference[here], others)
     deviation = np.sqrt(of_reference[1].sum(axis=0) / max(total[0, 0], 1) + SMALLEST_VARIANCE)
 
     def statistics(sums: Floats, rows: Floats) -> list[DailyStatistic]:
-        mean, spread = (sums[0] / deviation, range(names.size)), (sums[1], numbers)
+        every = range(names.size)
+        mean, relation, spread = (sums[0] / deviation, every), (sums[2], every), (sums[1], numbers)
         return [
             DailyStatistic.of(kind, [(str(names[n]), "", of[:, n], rows) for n in some])
-            for kind, (of, some) in zip(STATISTICS, (mean, mean, spread), strict=True)
+            for kind, (of, some) in zip(STATISTICS, (mean, mean, relation, spread), strict=True)
             if len(some)
         ]
 
@@ -85,7 +89,7 @@ def residual_statistics(
 
 
 def _fit(total: Floats, names: NDArray[np.str_]) -> Floats:
-    """Return coefficients (columns, 1 + columns) that turn design rows into residuals given other columns.
+    """Return coefficients of design rows for residuals and predictions (2, columns, 1 + columns).
 
     From the precision matrix P: with a category's levels as one block, the residual of a block's regression
     on all others is inverse(P[block, block]) P[block] x (Lauritzen, Graphical Models, 1996, appendix C).
@@ -100,11 +104,16 @@ def _fit(total: Floats, names: NDArray[np.str_]) -> Floats:
         block = np.flatnonzero(names == name)
         coefficients[block] = np.linalg.solve(precision[np.ix_(block, block)], precision[block])
     coefficients /= deviation
-    return np.hstack([-(coefficients @ mean)[:, None], coefficients])
+    own = np.hstack([-(mean / deviation)[:, None], np.diag(1 / deviation)])
+    residual = np.hstack([-(coefficients @ mean)[:, None], coefficients])
+    return np.stack([residual, own - residual])
 
 
 def _residual_sums(product: Floats, coefficients: Floats) -> Floats:
-    """Sum the residuals and their squares by day (2, days, columns)."""
-    residual = product[:, :, 0] @ coefficients.T
-    squared = np.einsum("dpq,pq->dp", np.matmul(coefficients, product), coefficients)
-    return np.stack([residual, np.maximum(squared, SMALLEST_VARIANCE * product[:, :1, 0])])
+    """Sum the residuals, their squares and their products with the predictions by day (3, days, columns)."""
+    of_residual, of_prediction = coefficients
+    times = np.matmul(of_residual, product)
+    residual, squared = product[:, :, 0] @ of_residual.T, np.einsum("dpq,pq->dp", times, of_residual)
+    by_prediction = np.einsum("dpq,pq->dp", times, of_prediction)
+    squared = np.maximum(squared, SMALLEST_VARIANCE * product[:, :1, 0])
+    return np.stack([residual, squared, by_prediction])
