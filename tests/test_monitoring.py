@@ -127,7 +127,7 @@ def test_a_period_that_is_judged_late_alerts_the_models_owner() -> None:
 def test_periods_that_can_be_judged_now_are_checked_with_the_latest(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    scored, logged = Scored({"cost_per_1000": float("nan")}, {}), []
+    scored, logged = {"cost_per_1000": Estimate(float("nan"))}, []
     limit: Any = SimpleNamespace(allowed=0.1)
     enough, few = (
         Performance(scored, "", 10, share, judged=judged) for share, judged in ((1.0, (limit,)), (0.1, ()))
@@ -139,7 +139,7 @@ def test_periods_that_can_be_judged_now_are_checked_with_the_latest(
         return MonitoredPeriod(one.start, one.start + 7 * DAY, (), performance, (0, 0)), None
 
     def to_check(*given: Any) -> Any:
-        assert given[2:5] == ((14 * DAY, 21 * DAY), (3, 1), [past])
+        assert given[2:5] == ((14 * DAY, 21 * DAY), (3, 1), [asdict(past)])
         return served
 
     past = PeriodSummary(0.1, bad=False, broken=(), start=0, end=7 * DAY)
