@@ -52,22 +52,16 @@ def probe_in_turns(
     clients: Sequence[httpx.Client], rows: Sequence[Mapping[str, Any]], rounds: int
 ) -> list[Observation]:
     """Post the same rows to each client alternately, so that a slow machine slows all clients alike."""
-    milliseconds: list[list[float]] = [[] for _ in clients]
-    answers: list[list[tuple[Numbers, bool]]] = [[] for _ in clients]
+    probes: list[list[tuple[float, Numbers, bool]]] = [[] for _ in clients]
     for number in range(rounds * len(rows)):
         for offset in range(len(clients)):
             turn = (offset + number) % len(clients)
             started = time.perf_counter()
-            answers[turn].append(_predict(clients[turn], rows[number % len(rows)]))
-            milliseconds[turn].append((time.perf_counter() - started) * 1000)
+            numbers, without_history = _predict(clients[turn], rows[number % len(rows)])
+            probes[turn].append(((time.perf_counter() - started) * 1000, numbers, without_history))
     return [
-        Observation(
-            tuple(latencies),
-            tuple(numbers for numbers, _ in responses),
-            len(rows),
-            without_history=sum(gap for _, gap in responses),
-        )
-        for latencies, responses in zip(milliseconds, answers, strict=True)
+        Observation(milliseconds, predictions, len(rows), sum(gaps))
+        for milliseconds, predictions, gaps in (zip(*one, strict=True) for one in probes)
     ]
 
 

@@ -144,10 +144,7 @@ class ClusterReleases:
 
         Return the largest difference from its offline predictions; see `service_client.smoke`.
         """
-        name = serving_deployment(self.cluster.render(self.overlay))["metadata"]["name"]
-        with _check("rollout"):
-            wait_for_rollout(self.cluster, name, self.wait_seconds)
-        return self._smoke_service(name, model)
+        return self._verify(self.cluster.render(self.overlay), model)[1]
 
     def _deployment(self, manifests: Sequence[Manifest]) -> Manifest | None:
         """Return the service's Deployment in the cluster, whoever created it."""
@@ -205,8 +202,7 @@ class ClusterReleases:
         try:
             with _check("rollout"):
                 self.cluster.apply(begun.manifests)
-                pods = wait_for_rollout(self.cluster, name, self.wait_seconds)
-            self._smoke_service(name, model)
+            pods, _ = self._verify(begun.manifests, model)
             statuses = [pod["status"]["containerStatuses"][0] for pod in pods]
             digest = ", ".join(sorted({status["imageID"] for status in statuses}))
             with _check("image"):
@@ -241,9 +237,13 @@ class ClusterReleases:
         for kind, name in release_manifests.removed(before, after):
             self.cluster.delete(kind, name)
 
-    def _smoke_service(self, name: str, model: ReleasedModel) -> float:
+    def _verify(self, manifests: Sequence[Manifest], model: ReleasedModel) -> tuple[list[Manifest], float]:
+        """Wait for the rollout and smoke-test the Service; return the pods and the largest difference."""
+        name = serving_deployment(manifests)["metadata"]["name"]
+        with _check("rollout"):
+            pods = wait_for_rollout(self.cluster, name, self.wait_seconds)
         with _check("smoke"), self._forwarded(f"service/{name}", SERVICE_PORT) as service:
-            return smoke(service, model.expected)
+            return pods, smoke(service, model.expected)
 
     @contextmanager
     def _forwarded(self, target: str, port: int) -> Iterator[Settings]:
