@@ -352,6 +352,18 @@ def test_of_a_burst_no_more_are_parsed_than_can_be_answered(deployed: Deployed, 
     assert 'http_requests_total{handler="shed",method="POST",status="503"} 8.0' in counted
 
 
+def test_the_rest_of_a_head_is_no_request(deployed: Deployed, traffic: Traffic) -> None:
+    """A head that began in the packet of the last request was taken for complete with its next packet."""
+    with running(with_settings(deployed, max_in_flight=1)) as service, connected(service) as client:
+        client.sendall(good(traffic) + b"POST /predict HTTP/1.1\r\nX: ")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        service.server.config.loaded_app.state.admission.in_flight = 1
+        client.sendall(good(traffic))
+        assert client.recv(65_536).startswith(b"HTTP/1.1 503 ")
+        assert 'handler="shed"' not in service.client.get("/metrics").text
+        service.server.config.loaded_app.state.admission.in_flight = 0
+
+
 @pytest.mark.parametrize("request_line", [b"GET /healthz", b"GET /model", b"POST /nothing"])
 def test_requests_that_wait_for_others_take_no_place(
     deployed: Deployed, traffic: Traffic, request_line: bytes

@@ -58,13 +58,16 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 # Hide the header from the parser, which would stop at the body; a server may ignore it.
                 head, end, body = data.partition(b"\r\n\r\n")
                 data = _UPGRADE.sub(rb"\r\nno-\1", head) + end + body
-        if not self._arriving:
-            self._arriving, self._waited_seconds = True, 0
         self._head_bytes += len(data)
         super().data_received(data)
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             detail = f"The request's headers or trailers are too long: send at most {MAX_HEAD_BYTES} bytes."
             self._refuse(ProblemError(431, detail))
+
+    def on_message_begin(self) -> None:
+        """See httptools."""
+        self._arriving, self._waited_seconds = True, 0
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """See httptools."""
