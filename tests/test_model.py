@@ -88,7 +88,7 @@ def test_a_challenger_that_meets_no_champion_says_why(
     }
     monkeypatch.setattr(ModelRegistry, "open", lambda _registry, number: (None, versions[number]))
     windows = problem_slice.windows
-    monkeypatch.setattr(model, "windows_at", lambda *_: windows)
+    monkeypatch.setattr("fivestage.training.sample.windows_at", lambda *_: windows)
     version = Version(PROBLEM.contract.name, "2", "digest", "run", windows.as_of, "commit")
     probes = LeakageProbes((Probe("future is unseen", passed=True, sentence="none moved"),))
     step: Any = model.evaluate_challenger.entrypoint
