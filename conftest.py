@@ -81,10 +81,11 @@ def tables() -> Tables:
 
 
 @pytest.fixture(scope="session")
-def problem_slice(tables: Tables) -> ProblemSlice:
-    """A part of the rows, with the features that training sees."""
-    rows = tables.rows.iloc[:: -(-len(tables.rows) // MOST_ROWS)].reset_index(drop=True)
-    events, split = EventTables(tables.events, tables.reference), PROBLEM.contract.split
+def problem_slice(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> ProblemSlice:
+    """A part of the rows that are not quarantined, with the features that training sees."""
+    contract, quarantine = PROBLEM.contract, tmp_path_factory.mktemp("quarantine")
+    kept, events, _ = EventTables.ingest(tables, contract, quarantine, PROBLEM.digest())
+    rows, split = kept.iloc[:: -(-len(kept) // MOST_ROWS)].reset_index(drop=True), contract.split
     return ProblemSlice(
         rows,
         events,

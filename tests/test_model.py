@@ -29,7 +29,8 @@ def answers(engine: Engine, rows: list[dict[str, object]]) -> np.ndarray:
 
 def test_the_service_answers_as_training_did(small_artifact: Artifact, engine: Engine) -> None:
     rows, expected = zip(*((dict(one.row), one.forecast) for one in small_artifact.smoke), strict=True)
-    assert np.allclose(answers(engine, list(rows)), np.array(expected), rtol=0, atol=1e-9)
+    tolerance = small_artifact.scorer.tolerance
+    assert np.allclose(answers(engine, list(rows)), np.array(expected), rtol=tolerance, atol=tolerance)
 
 
 def test_an_artifact_is_the_same_after_saving_and_loading(small_artifact: Artifact, tmp_path: Path) -> None:

@@ -70,8 +70,8 @@ MATRIX: dict[str, dict[str, str]] = {
 } | {f"own, {task}": OWN | {"task": task} for task in TASKS}
 MOST_FILES, MOST_LINES, MOST_TARGETS = 90, 3_000, 15
 OF_PROMETHEUS = [f"monitoring/{one}" for one in ("rules.yaml", "prometheus_rule.yaml", "dashboard.json")]
-# Copier's markup, but not `${{ x` of GitHub, `{{ $x` of Prometheus or `{%s`.
-UNRENDERED = re.compile(r"(?<!\$)\{\{-? *[a-z_]|\{%-? ")
+# Copier's markup, but not `${{ x` of GitHub, `{{ $x` of Prometheus or `{%s`; and a group of a replacement.
+UNRENDERED = re.compile(r"(?<!\$)\{\{-? *[a-z_]|\{%-? |-\\\d:")
 
 
 def expected_files(template: Path, answers: dict[str, str]) -> set[str]:
