@@ -88,9 +88,8 @@ def test_a_challenger_that_meets_no_champion_says_why(
         "2": small_artifact,
     }
     monkeypatch.setattr(ModelRegistry, "open", lambda _registry, number: (None, versions[number]))
-    windows = problem_slice.windows
-    monkeypatch.setattr("fivestage.training.sample.windows_at", lambda *_: windows)
-    version = Version(PROBLEM.contract.name, "2", "digest", "run", windows.as_of, "commit")
+    day = PROBLEM.contract.split.test_start.isoformat()
+    version = Version(PROBLEM.contract.name, "2", "digest", "run", problem_slice.windows.as_of, "commit")
     probes = LeakageProbes((Probe("future is unseen", passed=True, sentence="none moved"),))
     step: Any = model.evaluate_challenger.entrypoint
     verdict = step(
@@ -98,7 +97,7 @@ def test_a_challenger_that_meets_no_champion_says_why(
         problem_slice.features,
         version,
         probes,
-        "2013-07-01",
+        day,
         champion,
         from_scratch=from_scratch,
     )

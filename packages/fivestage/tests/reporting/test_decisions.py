@@ -1,4 +1,5 @@
 import re
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ from fivestage.contract.contract import Contract
 from fivestage.reporting import sentences
 from fivestage.reporting.documents import card_text, decisions_text
 from fivestage.reporting.results import Results
+from fivestage.serving.decoders import rows_intake
 from tests.synthetic import TASKS, synthetic_problem
 
 
@@ -49,3 +51,12 @@ def test_before_any_run_it_says_what_the_contract_says(results: Results, task: s
     page = decisions_text(synthetic_problem(task).contract, nothing)
     assert "## Costs" in page
     assert "## Gates" not in page
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_its_example_request_is_one_that_the_service_accepts(results: Results, task: str) -> None:
+    contract = synthetic_problem(task).contract
+    command = re.search(r"^curl .*", decisions_text(contract, results), flags=re.MULTILINE)
+    assert command
+    (row,) = rows_intake(contract).read(shlex.split(command[0])[-1].encode())
+    assert row.keys() == contract.columns.keys()

@@ -1,5 +1,6 @@
 """Boundary tests: on rows at the limits of the contract, every feature must have a value or be missing."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from fivestage.contract.contract import (
     NumberColumn,
     TimestampColumn,
     epoch,
+    iso,
 )
 
 if TYPE_CHECKING:
@@ -83,6 +85,18 @@ def extreme_rows(contract: Contract) -> list[tuple[str, Row]]:
 def example_row(contract: Contract) -> dict[str, Any]:
     """Return a row of the contract's examples, with timestamps in epoch seconds."""
     return {name: _values(column)[EXAMPLE] for name, column in contract.columns.items()}
+
+
+def json_row(contract: Contract, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as a client sends it: times as text in UTC, whole numbers as integers."""
+    return {name: _json_value(column, row[name]) for name, column in contract.columns.items()}
+
+
+def _json_value(column: Column, value: Any) -> Any:
+    if isinstance(column, TimestampColumn):
+        return iso(int(value))
+    whole = column.type == "integer" and value == value  # noqa: PLR0124 (NaN)
+    return int(value) if whole else value
 
 
 def _values(column: Column) -> dict[str, Any]:

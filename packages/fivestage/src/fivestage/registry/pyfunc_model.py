@@ -17,7 +17,7 @@ from mlflow.types.schema import AnyType
 
 from fivestage.artifact.artifact import Artifact, load_artifact
 from fivestage.artifact.engine import Engine
-from fivestage.artifact.extremes import example_row
+from fivestage.artifact.extremes import example_row, json_row
 from fivestage.artifact.predictions import form_of
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import (
@@ -27,7 +27,6 @@ from fivestage.contract.contract import (
     NumberColumn,
     RegressionContract,
     TimestampColumn,
-    iso,
 )
 from fivestage.data.validation import validate
 from fivestage.features.definitions import FeatureDefinitions
@@ -108,14 +107,7 @@ def example_of(artifact: Artifact) -> dict[str, Any]:
     """Return a row as a client sends it: the artifact's last smoke-test row, or the contract's examples."""
     contract = artifact.contract
     row = artifact.smoke[-1].row if artifact.smoke else example_row(contract)
-    return {name: _json_value(column, row[name]) for name, column in contract.columns.items()}
-
-
-def _json_value(column: Column, value: Any) -> Any:
-    if isinstance(column, TimestampColumn):
-        return iso(int(value))
-    whole = column.type == "integer" and value == value  # noqa: PLR0124 (NaN)
-    return int(value) if whole else value
+    return json_row(contract, row)
 
 
 def _spec(name: str, column: Column) -> ColSpec:

@@ -1,5 +1,6 @@
 """Documents of a run, rendered from its contract and results: HTML page, model card, decision record."""
 
+import json
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from fivestage.artifact.extremes import example_row, json_row
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract, day_of
 from fivestage.evaluation.metrics import Slice
@@ -38,7 +40,10 @@ def card_text(contract: Contract, results: Results) -> str:
 
 def decisions_text(contract: Contract, results: Results) -> str:
     """Return the decisions and their reasons in Markdown, without the parts that no run has produced yet."""
-    return render("decisions.md.j2", contract, results, model=results.model, data=results.data)
+    example = json.dumps(json_row(contract, example_row(contract)), ensure_ascii=False).replace("'", r"'\''")
+    return render(
+        "decisions.md.j2", contract, results, model=results.model, data=results.data, example=example
+    )
 
 
 def weakest_slices(contract: Contract, slices: Sequence[Slice]) -> list[Slice]:
