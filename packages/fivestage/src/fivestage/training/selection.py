@@ -186,18 +186,14 @@ def _stages(
     train, valid = sample.frame(fold.train), sample.frame(fold.valid)
     count = count_setting(estimator)
     models = trainer.fit(train, sample.label[fold.train], estimator)
-    final = trainer.margins(models, valid)
-    if not (count and tune):
-        return [final]
-    trees = estimator.get_params()[count]
-    if any(boosting_stages(model, valid) < trees for model in models):
-        return [final]
-    earlier = [
+    trees = estimator.get_params()[count] if count and tune else 0
+    if not trees or any(boosting_stages(model, valid) < trees for model in models):
+        return [trainer.margins(models, valid)]
+    return [
         margins
         for number, margins in enumerate(trainer.staged_margins(models, valid), 1)
-        if number % TREES_STEP == 0 and number < trees
+        if number % TREES_STEP == 0 or number == trees
     ]
-    return [*earlier, final]
 
 
 def _best_count(
