@@ -213,9 +213,11 @@ def calibrate(
             limit = np.quantile(furthest, 1 - share, method="higher")
             limits[one.kind.name] = np.full(distance.shape[1], limit)
             continue
-        others = (_scale(np.delete(distance, place, axis=0), days, least) for place in range(len(mock)))
-        furthest = max((some / scale).max() for some, scale in zip(distance, others, strict=True))
-        limits[one.kind.name] = np.maximum(beyond * furthest * _scale(distance, days, least), least)
+        own, others = (
+            _scale(some, days, least) for some in (_furthest(distance), _furthest_others(distance))
+        )
+        furthest = (distance / others).max()
+        limits[one.kind.name] = np.maximum(beyond * furthest * own, least)
     return limits
 
 
@@ -244,12 +246,25 @@ def _mock_windows(
     return mock
 
 
-def _scale(distance: Floats, days: int, least: float) -> Floats:
-    """Return each item's scale: the mean of its furthest mock windows, shrunk towards the items' median."""
+def _furthest(distance: Floats) -> Floats:
+    """Return the mean of each item's furthest mock windows (items,)."""
     count = max(1, round((1 - USUAL) * len(distance)))
-    furthest = np.partition(distance, len(distance) - count, axis=0)[-count:].mean(axis=0)
+    return np.asarray(np.partition(distance, -count, axis=0)[-count:].mean(axis=0))
+
+
+def _furthest_others(distance: Floats) -> Floats:
+    """Return the same for each mock window among the others (windows, items)."""
+    count = max(1, round((1 - USUAL) * (len(distance) - 1)))
+    furthest = np.partition(distance, -count - 1, axis=0)[-count - 1 :]
+    left_out = np.maximum(distance, furthest.min(axis=0))  # the window itself, or else the nearest of these
+    return np.asarray((furthest.sum(axis=0) - left_out) / count)
+
+
+def _scale(furthest: Floats, days: int, least: float) -> Floats:
+    """Return scales (..., items): those of the furthest windows, shrunk towards the items' median."""
     square = np.square(np.maximum(furthest, least / 2))
-    return np.asarray(np.sqrt((days * square + PRIOR_DAYS * np.median(square)) / (days + PRIOR_DAYS)))
+    usual = np.median(square, axis=-1, keepdims=True)
+    return np.asarray(np.sqrt((days * square + PRIOR_DAYS * usual) / (days + PRIOR_DAYS)))
 
 
 def findings_of(
