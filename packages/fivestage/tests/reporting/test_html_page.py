@@ -276,7 +276,7 @@ def test_numbers_say_what_they_are(html: str) -> None:
         "Achievable savings: the cost of the best constant decision, less that of knowing every outcome.",
         "Increase of the log-loss on the test window",
         "Grey: fewer than 50 rows",
-        "Labels: share of the outcomes that had arrived at the end of the period.",
+        "Labels: share of the outcomes that had arrived when the period was scored.",
     ):
         assert explained in text
 
