@@ -14,7 +14,7 @@
 | out of range | numbers more than half a width beyond the reference's range / rows | Tukey (1977): fences |
 | residual mean, residual spread | of each column given the others, in standard deviations | `residuals` |
 | residual mean by day | the same mean of each day; windows are compared by ranks | Mann and Whitney (1947) |
-| residual by prediction | mean product of the residual and the predicted value | `residuals` |
+| residual by prediction | mean product of the residual and the predicted value; by ranks | `residuals` |
 
 A window is compared with its reference by the absolute difference of each statistic, a ranked statistic by
 the ranks of the window's days among the reference's.

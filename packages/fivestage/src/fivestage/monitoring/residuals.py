@@ -33,7 +33,7 @@ FAR = "mean squared deviation from the value that the other columns predict {now
 STATISTICS = (
     Statistic(MEAN, LEAST_CHANGE, jackknifed=True, words=OFF),
     Statistic(MEAN_BY_DAY, LEAST_CHANGE, jackknifed=True, ranked=True, words=OFF),
-    Statistic(BY_PREDICTION, LEAST_CHANGE, jackknifed=True, words=RELATED),
+    Statistic(BY_PREDICTION, LEAST_CHANGE, jackknifed=True, ranked=True, words=RELATED),
     Statistic(SPREAD, LEAST_CHANGE, lambda square: np.log(square) / 2, jackknifed=True, words=FAR),
 )
 
