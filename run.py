@@ -12,6 +12,7 @@ from problem import PROBLEM
 
 if TYPE_CHECKING:
     from fivestage.deployment.releases import Release
+    from fivestage.deployment.service_client import Deployment
     from fivestage.monitoring.retraining_loop import RetrainingLoop
     from fivestage.registry.versions import Version
     from fivestage.reporting.report import Report
@@ -21,6 +22,7 @@ DAY = "YYYY-MM-DD"
 Overlay = Annotated[str, Option(help="a folder of k8s/overlays")]
 Context = Annotated[str, Option(help="kubectl context; by default the current one")]
 Why = Annotated[str, Option(help="the reason, kept in the release history")]
+Target = Literal["local", "docker", "kubernetes"]
 Check = Literal["none", "errors", "latency", "distribution"]
 VersionName = Annotated[str, Option("--version", help="a version to use instead of the champion")]
 
@@ -108,7 +110,7 @@ def card(version: VersionName = "") -> None:
 @app.command()
 def deploy(
     *,
-    target: Annotated[Literal["local", "docker", "kubernetes"], Option(help="where to deploy")] = "local",
+    target: Annotated[Target, Option(help="where to deploy")] = "local",
     image: Annotated[str, Option(help="kubernetes: an image to use instead of the overlay's")] = "",
     bake_seconds: Annotated[float, Option(help="how long the canary shares the traffic")] = 30,
     accept: Annotated[Check, Option(help="a canary check whose failure is accepted")] = "none",
@@ -124,16 +126,29 @@ def deploy(
         echo(f"Releasing version {champion.version} with k8s/overlays/{overlay}; this takes some minutes.")
         print_release(runs.release(champion, overlay, image, why, context, bake_seconds, accept))
         return
-    deployed = runs.deploy(champion, SERVING, target)
-    echo(f"Version {deployed.version} answers at {deployed.url} as offline, to {deployed.difference:.0e}.")
+    print_deployment(runs.deploy(champion, SERVING, target))
 
 
 @app.command()
-def rollback(overlay: Overlay = "local", context: Context = "", why: Why = "") -> None:
-    """Roll a cluster's image, model and manifests, and the champion, back to the previous release."""
+def rollback(
+    *,
+    target: Annotated[Target, Option(help="where to roll back")] = "kubernetes",
+    overlay: Overlay = "local",
+    context: Context = "",
+    why: Why = "",
+) -> None:
+    """Make the previous champion the champion again, and serve it; on a cluster, return to its release."""
     from pipelines import runs
+    from steps.model import REGISTRY
 
-    print_release(runs.roll_back(overlay, why, context))
+    if target == "kubernetes":
+        print_release(runs.roll_back(overlay, why, context))
+        return
+    champion, previous = REGISTRY.require_champion(), REGISTRY.previous_champion()
+    deployed = runs.deploy(previous, SERVING, target)
+    REGISTRY.restore(previous)
+    echo(f"Version {deployed.version} is the champion again, in the place of {champion.version}.")
+    print_deployment(deployed)
 
 
 @app.command()
@@ -179,7 +194,7 @@ def monitor(
     if as_of:
         results = [loop.check(as_of)]
     elif reason := loop.reason_to_wait():
-        if reason == loop.no_requests:  # if the champion is missing, Prometheus has to raise its alert
+        if reason != loop.no_champion:  # if the champion is missing, Prometheus has to raise its alert
             export_no_requests()
         echo(reason)
         return
@@ -248,6 +263,11 @@ def version_or_champion(version: str = "") -> "Version":
     from steps.model import REGISTRY
 
     return REGISTRY.find(version) if version else REGISTRY.require_champion()
+
+
+def print_deployment(deployed: "Deployment") -> None:
+    """Print the version that now serves on this machine, and where."""
+    echo(f"Version {deployed.version} answers at {deployed.url} as offline, to {deployed.difference:.0e}.")
 
 
 def print_release(release: "Release") -> None:

@@ -11,5 +11,5 @@ from steps.monitor import compare
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def comparison(data: str) -> None:
     """Compare what each policy costs, in money, on the data with this hash."""
-    rows, _, features = in_memory(data, LAST_DAY, LAST_DAY)
+    rows, _, _, features = in_memory(data, LAST_DAY, LAST_DAY)
     compare(rows, features, data)

@@ -37,7 +37,7 @@ def training(
     `settings_of` names a version whose candidate is trained again; if it is empty, all candidates are
     compared. With `from_scratch` the challenger is not compared with the champion.
     """
-    rows, event_tables, features = in_memory(data, as_of, as_of)
+    rows, event_tables, _, features = in_memory(data, as_of, as_of)
     probes = probe(rows, features, probe_features(rows, event_tables), as_of)
     version = train_model(rows, event_tables, features, as_of, data, registry_key, settings_of)
     verdict = evaluate_challenger(rows, features, version, probes, as_of, champion, from_scratch)
@@ -47,7 +47,7 @@ def training(
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def re_evaluation(data: str, version: str, as_of: str, champion: str) -> None:
     """Compare an already trained challenger with the champion as of a later day."""
-    rows, event_tables, features = in_memory(data, as_of, as_of)
+    rows, event_tables, _, features = in_memory(data, as_of, as_of)
     probes = probe(rows, features, probe_features(rows, event_tables), as_of)
     challenger = find_version(version)
     promote_challenger(
@@ -58,5 +58,7 @@ def re_evaluation(data: str, version: str, as_of: str, champion: str) -> None:
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings=IN_PODS)
 def evaluation(data: str, registry_key: str, version: str, as_of: str) -> None:
     """Evaluate a version on the test window after its training day, and write its model card."""
-    rows, event_tables, features = in_memory(data, as_of, LAST_DAY)
-    report_model(version, evaluate_on_test(rows, event_tables, features, version, registry_key))
+    rows, event_tables, ingested, features = in_memory(data, as_of, LAST_DAY)
+    probes = probe(rows, features, probe_features(rows, event_tables), as_of)
+    findings = evaluate_on_test(rows, event_tables, features, version, registry_key)
+    report_model(rows, event_tables, ingested, probes, version, findings)

@@ -58,20 +58,22 @@ def draw(
 ) -> tuple[
     Annotated[pd.DataFrame, "rows"],
     Annotated[EventTables, "event_tables"],
+    Annotated[IngestReport, "ingested"],
     Annotated[pd.DataFrame, "features"],
 ]:
     """Sample as many rows decided before `until` as memory holds, and return them with their features."""
     rows, event_tables, features = stored.draw(PROBLEM, as_of, until)
-    return rows, event_tables, features
+    ingested = stored.ingested
+    return rows, event_tables, ingested, features  # names, as ZenML parses this line for the outputs
 
 
-def in_memory(data: str, as_of: str, until: str) -> tuple[Any, Any, Any]:
-    """Add the steps that make rows, events and features; partitioned tables are sampled to fit in memory."""
+def in_memory(data: str, as_of: str, until: str) -> tuple[Any, Any, Any, Any]:
+    """Add the steps that make rows, events, counts and features; partitioned tables are sampled to fit."""
     if PROBLEM.parts():
-        sampled: tuple[Any, Any, Any] = draw(featurise_stored(store(data)), as_of, until)
+        sampled: tuple[Any, Any, Any, Any] = draw(featurise_stored(store(data)), as_of, until)
         return sampled
-    rows, event_tables, _ = ingest(data)
-    return rows, event_tables, featurise(rows, event_tables)
+    rows, event_tables, ingested = ingest(data)
+    return rows, event_tables, ingested, featurise(rows, event_tables)
 
 
 @step(cache_policy=caching.MODEL_CACHE)

@@ -58,7 +58,7 @@ def roll_back_kubernetes(overlay: str, why: str, context: str) -> Annotated[Rele
     """Roll manifests, image and model back to the previous release, and the alias `champion` with them."""
     releases = ClusterReleases.to(OVERLAYS / overlay, context)
     release = releases.roll_back(ReleasedModel.of(REGISTRY, releases.model_before), why)
-    REGISTRY.promote(REGISTRY.find(release.model))
+    REGISTRY.restore(REGISTRY.find(release.model))
     return release
 
 

@@ -14,18 +14,18 @@ from steps.model import REGISTRY
 
 
 @step(enable_cache=False)
-def report_data(
-    rows: pd.DataFrame, event_tables: EventTables, ingested: IngestReport, probes: LeakageProbes, as_of: str
-) -> None:
-    """Save stages 1 and 2: contract, row counts, quarantine, windows and leakage probes."""
-    Report(PROBLEM).save_data(rows, event_tables, ingested, as_of, probes.found)
-
-
-@step(enable_cache=False)
-def report_model(version: str, findings: VersionEvaluation) -> Annotated[str, "model_card"]:
-    """Save stage 3: the version's evaluation on the test window, and its model card, also in MLflow."""
-    registered, artifact = REGISTRY.open(version)
-    card = Report(PROBLEM).save_evaluation(registered, artifact, findings)
+def report_model(
+    rows: pd.DataFrame,
+    event_tables: EventTables,
+    ingested: IngestReport,
+    probes: LeakageProbes,
+    version: str,
+    findings: VersionEvaluation,
+) -> Annotated[str, "model_card"]:
+    """Save stages 1 to 3: the data, the version's evaluation on them, and its model card, also in MLflow."""
+    (registered, artifact), report = REGISTRY.open(version), Report(PROBLEM)
+    report.save_data(rows, event_tables, ingested, probes.found, registered, findings.sets)
+    card = report.save_evaluation(registered, artifact, findings)
     metrics = findings.evaluation.metrics
     registered.annotate({"model_card.md": card}, {f"test_{name}": one.value for name, one in metrics.items()})
     return card

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import run
 from fivestage.artifact.artifact import load_artifact
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import TimestampColumn
-from fivestage.deployment.service_client import json_rows
+from fivestage.deployment.service_client import Deployment, json_rows
 from fivestage.evaluation.gates import Gate
 from fivestage.monitoring.exposition import exposed
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
@@ -50,7 +51,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def loop_of(monkeypatch: pytest.MonkeyPatch, **methods: Any) -> None:
     """Replace the retraining loop by a stand-in with these methods."""
-    loop = SimpleNamespace(no_requests=RetrainingLoop.no_requests, **methods)
+    loop = SimpleNamespace(no_champion=RetrainingLoop.no_champion, **methods)
     monkeypatch.setattr(run, "retraining_loop", lambda _folder: loop)
 
 
@@ -74,10 +75,10 @@ def test_the_periods_of_one_run_are_in_one_notice(
     ("reason", "printed", "exposed_rows"),
     [
         ("", "No further period is over yet.", None),
-        (RetrainingLoop.no_requests, RetrainingLoop.no_requests, 0.0),
+        ("No request yet.", "No request yet.", 0.0),
         (
-            "There is no champion.",
-            "There is no champion.",
+            RetrainingLoop.no_champion,
+            RetrainingLoop.no_champion,
             None,
         ),  # so that the alert of late monitoring fires
     ],
@@ -116,6 +117,28 @@ def test_a_verdict_that_has_been_followed_is_not_followed_again(
     run.retrain(if_asked=True)
     assert capsys.readouterr().out.startswith("No training is due")
     assert not list(folder.glob("*.md"))
+
+
+def test_a_rollback_on_this_machine_serves_the_previous_champion_before_it_is_the_champion_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines import runs
+
+    done: list[str] = []
+
+    def deploy(version: Version, _folder: str, target: str) -> Deployment:
+        done.append(f"deploy {version.version} {target}")
+        return Deployment(version.version, "http://127.0.0.1:8000", 0.0)
+
+    monkeypatch.setattr(runs, "deploy", deploy)
+    monkeypatch.setattr(ModelRegistry, "champion", lambda _registry: replace(VERSION, version="8"))
+    monkeypatch.setattr(ModelRegistry, "previous_champion", lambda _registry: VERSION)
+    monkeypatch.setattr(
+        ModelRegistry, "restore", lambda _registry, one: done.append(f"restore {one.version}")
+    )
+    run.rollback(target="local")
+    assert done == ["deploy 7 local", "restore 7"]
+    assert "Version 7 is the champion again, in the place of 8." in capsys.readouterr().out
 
 
 def command(folder: Path, port: int, *words: str) -> str:

@@ -179,6 +179,14 @@ def test_savings_are_counted_against_the_champion(rows: pd.DataFrame, contract: 
     assert gate.line.startswith("pass  cheaper than the champion: saves ")
 
 
+def test_a_challenger_that_costs_more_is_not_said_to_save(rows: pd.DataFrame, contract: Contract) -> None:
+    gate = gates(rows, contract, WAITING, champion=HONEST)["cheaper than the champion"]
+    assert not gate.passed
+    assert gate.sentence.startswith(
+        "costs 40,000 USD more per 1,000 decisions than the champion (savings: -40,000 to -40,000); the mean"
+    )
+
+
 def test_without_a_champion_its_gate_is_not_applicable(rows: pd.DataFrame, contract: Contract) -> None:
     gate = gates(rows, contract, champion=NO_CHAMPION)["cheaper than the champion"]
     assert gate.passed

@@ -94,6 +94,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return next((at for at in (found["first"], found["latest"]) if at >= since), None)
 
     monkeypatch.setattr(loops, "first_decision", first_decision)
+    monkeypatch.setattr(loops, "decisions", lambda *_: 4)
     return found
 
 
@@ -208,6 +209,11 @@ def test_only_a_service_without_any_request_has_nothing_to_monitor(
     monitored(loop, stand, *[GOOD] * periods)
     log.update(first=latest, latest=latest)
     assert bool(loop.reason_to_wait()) is waits
+    if waits:
+        assert loop.reason_to_wait() == (
+            "The log holds no decision from 2025-09-01 on, when monitoring of the champion starts; "
+            "4 earlier ones are not counted."
+        )
 
 
 @pytest.mark.parametrize(("verdict", "action"), [(BAD, "retrain"), (PROVEN, "promote 5"), (GOOD, "")])

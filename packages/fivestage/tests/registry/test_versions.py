@@ -154,6 +154,22 @@ def test_what_waits_becomes_champion_when_somebody_approves(artifact: Artifact) 
     assert (registry.champion(), registry.waiting()) == (second, None)
 
 
+def test_the_champion_before_is_champion_again_and_the_one_before_it_after_that(artifact: Artifact) -> None:
+    registry = ModelRegistry("registry-rollbacks")
+    first, second, third = (
+        registry.register(replace(artifact, calibration=Calibration(slope))) for slope in (1.1, 1.2, 1.3)
+    )
+    registry.promote(first)
+    with pytest.raises(UserError, match="no record of a champion before version 1"):
+        registry.previous_champion()
+    for version in (first, second, third, third):
+        registry.promote(version)
+    for before in (second, first):
+        assert registry.previous_champion() == before
+        registry.restore(before)
+        assert registry.champion() == before
+
+
 def test_a_service_that_starts_next_finds_the_champion_and_its_challenger(
     artifact: Artifact, tmp_path: Path
 ) -> None:

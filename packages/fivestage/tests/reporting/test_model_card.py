@@ -112,7 +112,8 @@ def test_a_version_with_an_empty_test_window_says_so(contract: Contract, results
     assert results.model
     untested = replace(results.model, test={}, slices=(), ablation=(), calibration=())
     card = card_text(contract, replace(results, model=untested))
-    assert "its test window is still empty" in card
+    assert "has not been evaluated on its test window" in card
+    assert 'To evaluate it, run `make evaluate ARGS="--version 1"`, which needs at least ' in card
     assert "| metric |" not in card
     assert "## Gates" in card
 

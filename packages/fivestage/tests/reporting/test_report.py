@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fivestage.common.errors import UserError
+from fivestage.contract.contract import epoch_of
 from fivestage.data.event_tables import IngestReport
 from fivestage.evaluation.gates import Gate, GateVerdict, Probe
 from fivestage.registry.versions import Version
@@ -64,8 +65,8 @@ def test_what_the_stages_return_is_on_page_and_card(task: str, report: Report) -
     assert [sets for sets, _ in found.ablation] == ["order", "order + history"]
     assert found.ablation[-1][1] == found.evaluation.metrics
     ingested = IngestReport("digest", {"orders": len(made.rows)}, {}, {})
-    one.save_data(made.rows, made.event_tables, ingested, AS_OF, PROBES)
-    version = Trained("synthetic", "7", "d" * 64, "run", 0, "commit", chosen=selection)
+    version = Trained("synthetic", "7", "d" * 64, "run", epoch_of(AS_OF), "commit", chosen=selection)
+    one.save_data(made.rows, made.event_tables, ingested, PROBES, version, found.sets)
     card = one.save_evaluation(version, artifact, found)
     summary = one.write({"data": 61.0, "model": 62.0})
     page = one.page.read_text(encoding="utf-8")
@@ -78,7 +79,9 @@ def test_what_the_stages_return_is_on_page_and_card(task: str, report: Report) -
     assert "2 min 03 s" in page
     assert one.documents(version, artifact)["model_card.md"] == card
     other = one.documents(replace(version, version="8", digest="e" * 64), artifact)
-    assert "its test window is still empty" in other["model_card.md"]
+    assert 'run `make evaluate ARGS="--version 8"`, which needs' in other["model_card.md"]
+    assert "| history | " in card
+    assert not [text for text in ("| history | ", "rows were kept") if text in other["model_card.md"]]
 
 
 def test_the_page_is_written_whole(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:

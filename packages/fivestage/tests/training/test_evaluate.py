@@ -18,6 +18,7 @@ from fivestage.evaluation.evaluate import (
     evaluate_window,
     importance,
     reliability,
+    slices_of,
 )
 from fivestage.evaluation.metrics import scores
 from fivestage.evaluation.task_evaluation import alternative_decisions, loss
@@ -92,6 +93,17 @@ def test_an_evaluation_has_all_slices_and_curves(data: Prepared, artifact: Artif
     assert [one.cost_per_1000 for one in found.cost_curve] == pytest.approx(
         [1000 * cost_model.price(label, decision).mean() for decision in decisions]
     )
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_rows_without_a_value_are_the_slice_called_missing(missing: float | None) -> None:
+    data = prepared("binary")
+    rows = data.rows.iloc[data.windows.after]
+    gaps = rows["channel"].astype(object).where(rows["channel"] != CHANNELS[0], missing)
+    forecast, contract = np.full(len(rows), 0.5), changed(data.contract, gates={"min_slice_rows": 1})
+    for column in (gaps, gaps.astype("str")):
+        found = slices_of(rows.assign(channel=column), forecast, None, contract)
+        assert {one.value for one in found if one.column == "channel"} == {"missing", *CHANNELS[1:]}
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])

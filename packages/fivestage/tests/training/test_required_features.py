@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fivestage.artifact.artifact import Artifact
+from fivestage.artifact.artifact import Artifact, FormatError
 from fivestage.artifact.engine import Engine, predict_table
 from fivestage.artifact.required_features import MissingFeatureError
 from fivestage.evaluation.evaluate import answers_of
@@ -64,6 +64,39 @@ def test_it_cannot_be_evaluated(data: Prepared, artifact: Artifact) -> None:
     problem, features = replace(data.problem, features=LATER), data.features.drop(columns="weekday")
     with pytest.raises(MissingFeatureError, match=SENTENCE):
         VersionEvaluation.of(problem, artifact, selection, data.rows, data.event_tables, features)
+
+
+def test_a_column_that_was_added_later_is_said_to_be_new(artifact: Artifact) -> None:
+    def with_new_column(*given: Any) -> dict[str, Any]:
+        return FEATURES.sets["order"](*given) | {"paid_at": given[0]["paid_at"]}
+
+    reads = (
+        r"reads row\['paid_at'\], which is not a column of the contract that this version was trained with: "
+    )
+    advice = (
+        r".* If problem.yaml has it now, train a new version \(`make train`\), or read the column in a new "
+    )
+    later = replace(FEATURES, sets={**FEATURES.sets, "order": with_new_column})
+    with pytest.raises(FormatError, match=reads + advice):
+        Engine(artifact, later)
+    Engine(artifact, replace(FEATURES, sets={**FEATURES.sets, "later": with_new_column}))
+
+
+def test_an_evaluation_names_only_the_features_that_the_version_has(
+    data: Prepared, artifact: Artifact
+) -> None:
+    def with_another(*given: Any) -> dict[str, Any]:
+        return FEATURES.sets["order"](*given) | {"another": 0.0 * given[1]}
+
+    sets = {"order": with_another, "history": FEATURES.sets["history"], "later": with_another}
+    problem = replace(data.problem, features=replace(FEATURES, sets=sets))
+    features, selection = (
+        data.features.assign(another=0.0),
+        Selection("boosting", {}, artifact.calibration, ()),
+    )
+    found = VersionEvaluation.of(problem, artifact, selection, data.rows, data.event_tables, features)
+    assert {name for names in found.sets.values() for name in names} == set(artifact.features)
+    assert [sets for sets, _ in found.ablation] == ["order", "order + history"]
 
 
 def test_more_features_than_it_has_are_no_matter(data: Prepared, artifact: Artifact) -> None:

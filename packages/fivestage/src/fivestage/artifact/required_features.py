@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from fivestage.artifact.artifact import Artifact, FormatError
 from fivestage.artifact.extremes import example_row
 from fivestage.common.errors import UserError
-from fivestage.features.checked_view import CheckedRow
+from fivestage.features.checked_view import CheckedRow, UnknownColumnError
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.features.stores import OnlineFeatureStore
 
@@ -40,7 +40,7 @@ def require_features(artifact: Artifact, definitions: FeatureDefinitions) -> Non
 
     Raises:
         MissingFeatureError: if a feature set or a feature is missing.
-        UserError: if a feature set reads a column that the artifact's contract lacks.
+        FormatError: if a feature set reads a column that the artifact's contract lacks.
     """
     missing = [f"feature set {name}" for name in artifact.sets if name not in definitions.sets]
     if missing:
@@ -51,6 +51,12 @@ def require_features(artifact: Artifact, definitions: FeatureDefinitions) -> Non
     for name in artifact.sets:
         try:
             names |= definitions.compute([name], CheckedRow(row, name), at, past, artifact.reference).keys()
+        except UnknownColumnError as error:
+            raise FormatError(
+                f"{error.reads}, which is not a column of the contract that this version was trained with: "
+                "only its columns are known at the decision. If problem.yaml has it now, train a new version "
+                "(`make train`), or read the column in a new feature set, which this version does not use."
+            ) from error
         except UserError:
             raise
         except Exception:  # noqa: BLE001 (such as a division by zero: reported when a row is predicted)

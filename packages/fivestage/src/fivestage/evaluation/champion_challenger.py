@@ -149,11 +149,14 @@ def _against_champion(
     )
     gates = contract.gates
     worst = max(gates.max_loss_per_1000, gates.max_loss_standard_errors * saved.standard_error)
-    sentence = (
-        f"saves {saved.mean:,.0f} {contract.costs.currency} per 1,000 decisions against the champion "
-        f"({saved.low:,.0f} to {saved.high:,.0f}); the mean must be above 0 and the lower end at least "
-        f"{-worst:,.0f}"
+    money, scale = f"{abs(saved.mean):,.0f} {contract.costs.currency}", "per 1,000 decisions"
+    interval = f"{saved.low:,.0f} to {saved.high:,.0f}"
+    result = (
+        f"saves {money} {scale} against the champion ({interval})"
+        if saved.mean >= 0
+        else f"costs {money} more {scale} than the champion (savings: {interval})"
     )
+    sentence = f"{result}; the mean must be above 0 and the lower end at least {-worst:,.0f}"
     return Gate(name, saved.mean > 0 and saved.low >= -worst, saved.mean, 0.0, sentence)
 
 

@@ -29,6 +29,7 @@ from fivestage.evaluation.task_evaluation import alternative_decisions, calibrat
 from fivestage.features.offline import feature_matrix
 
 IMPORTANCE_ROWS = 5_000
+MISSING = "missing"  # the slice of the rows without a value
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,10 @@ def slices_of(rows: pd.DataFrame, forecast: Floats, decision: Any, contract: Con
         Slice.of(column, value, metrics)
         for column in contract.slices
         for value, metrics in by_slice(
-            rows[column].to_numpy(), *scored, decision=decision, min_rows=least
+            rows[column].astype(object).fillna(MISSING).to_numpy(),
+            *scored,
+            decision=decision,
+            min_rows=least,
         ).items()
     )
 

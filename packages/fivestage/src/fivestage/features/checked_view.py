@@ -33,6 +33,12 @@ def for_whole_columns(function: str) -> Iterator[None]:
         ) from error
 
 
+class UnknownColumnError(UserError):
+    """A feature set reads a column that the contract of its row lacks."""
+
+    reads = ""  # says which set reads which column
+
+
 class CheckedRow(dict[str, Any]):
     """A row that explains access to a column it does not have."""
 
@@ -41,10 +47,13 @@ class CheckedRow(dict[str, Any]):
         self._set = feature_set
 
     def __missing__(self, name: str) -> Any:
-        raise UserError(
-            f"The feature set {self._set!r} of {FILE} reads row[{name!r}], which is not a column of the "
-            f"contract: only its columns are known at the decision.{did_you_mean(name, self)}"
+        reads = f"The feature set {self._set!r} of {FILE} reads row[{name!r}]"
+        error = UnknownColumnError(
+            f"{reads}, which is not a column of the contract: only its columns are known at the "
+            f"decision.{did_you_mean(name, self)}"
         )
+        error.reads = reads
+        raise error
 
 
 class CheckedView(OfflineFeatureStore):

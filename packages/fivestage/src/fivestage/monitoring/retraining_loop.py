@@ -18,7 +18,7 @@ from fivestage.contract.contract import Contract, day_of, epoch_of
 from fivestage.evaluation.gates import ADVICE, Gate
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.registry.versions import ModelRegistry, Version
-from fivestage.serving.log import first_decision
+from fivestage.serving.log import decisions, first_decision
 from fivestage.serving.served_version import shadow
 from fivestage.serving.service_settings import Settings
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # Evidently takes seconds to import
     from fivestage.monitoring.period import MonitoredPeriod
 
 NO_REQUESTS = "The service has had no request yet: its log holds no decision to monitor."
+NO_CHAMPION = "The registry has no champion yet to compare predictions with: train one with `make train`."
 STATE_FILE = "periods.json"
 
 
@@ -111,7 +112,7 @@ class RetrainingLoop:
     folder: str
     database_url: str
     pipelines: Pipelines
-    no_requests: ClassVar[str] = NO_REQUESTS  # a reason to wait
+    no_champion: ClassVar[str] = NO_CHAMPION  # a reason to wait
 
     def check(self, as_of: str) -> "tuple[MonitoredPeriod, RetrainingDecision]":
         """Monitor the period from a day on, such as `2024-01-31`, without storing the result."""
@@ -165,11 +166,15 @@ class RetrainingLoop:
         if self._first_decision(0) is None:
             return NO_REQUESTS
         if ModelRegistry(self.contract.name).champion() is None:
-            return (
-                "The registry has no champion yet to compare predictions with: train one with `make train`."
-            )
+            return NO_CHAMPION
         state = self.state()
-        return "" if state.periods or self._first_decision(state.until) is not None else NO_REQUESTS
+        if state.periods or self._first_decision(state.until) is not None:
+            return ""
+        earlier = decisions(self.database_url, self.contract)
+        return (
+            f"The log holds no decision from {day_of(state.until)} on, when monitoring of the champion "
+            f"starts; {earlier} earlier {'one is' if earlier == 1 else 'ones are'} not counted."
+        )
 
     def follow_verdict(self) -> TrainingResult | None:
         """Follow the latest verdict once; return None if it requires nothing or has been followed."""

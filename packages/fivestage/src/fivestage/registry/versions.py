@@ -42,6 +42,7 @@ from fivestage.training.selection import Candidates, Selection, parameters_of
 
 CHAMPION, CHALLENGER, WAITING = "champion", "challenger", "waiting"
 LOADER = "loader"  # tag of a version that another package loads: a module with `load(folder)`
+PREVIOUS = "previous_champion"  # tag of a version that was promoted: the champion before it
 MODEL = "model"  # folder in a run's artifacts that contains MLmodel
 NO_DETAILS = TrainingDetails()
 _CACHE = VAR / "models"
@@ -305,7 +306,25 @@ class ModelRegistry:
             f"{self.name} has no champion yet: run `make train`, which also shows whether a gate fails."
         )
 
+    def previous_champion(self) -> Version:
+        """Return the version whose place the champion took; raise a `UserError` if none is recorded."""
+        champion = self.require_champion()
+        before = MlflowClient().get_model_version(self.name, champion.version).tags.get(PREVIOUS)
+        if before is None:
+            raise UserError(
+                f"The registry has no record of a champion before version {champion.version} of {self.name}: "
+                "rollback is impossible."
+            )
+        return self.find(before)
+
     def promote(self, version: Version) -> None:
+        """Make a version the champion, and record with it the one whose place it takes."""
+        before = self.champion()
+        if before and before.version != version.version:
+            MlflowClient().set_model_version_tag(self.name, version.version, PREVIOUS, before.version)
+        self.restore(version)
+
+    def restore(self, version: Version) -> None:
         """Move the alias `champion` to a version, and remove the alias `waiting`."""
         client = MlflowClient()
         client.set_registered_model_alias(self.name, CHAMPION, version.version)

@@ -1,6 +1,6 @@
 """Report of a project's runs: the results of each stage as HTML page, model card and terminal summary."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,10 @@ from fivestage.artifact.artifact import Artifact
 from fivestage.common.clock import DAY
 from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS, RESULTS
-from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, day_of, epoch_of
+from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, day_of
 from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.data.splits import windows_at
 from fivestage.evaluation.gates import GateVerdict, Probe
-from fivestage.features.offline import names_by_set
 from fivestage.features.problem import Problem
 from fivestage.monitoring.retraining import Comparison, RetrainingDecision
 from fivestage.monitoring.retraining_loop import TrainingResult
@@ -65,19 +64,21 @@ class Report:
         rows: pd.DataFrame,
         event_tables: EventTables,
         ingested: IngestReport,
-        as_of: str,
         probes: Sequence[Probe],
+        version: Version,
+        features: Mapping[str, tuple[str, ...]],
     ) -> None:
-        """Save the results of stages 1 and 2.
+        """Save the results of stages 1 and 2, for the version that is evaluated on the data.
 
         Args:
             rows: The accepted decisions with their labels, sorted by `decision_at` (epoch seconds).
             event_tables: The events.
             ingested: Counts of rows read and quarantined.
-            as_of: The day as of which `rows` are split into windows, such as `2024-01-31`.
             probes: Results of the leakage probes.
+            version: The version; `rows` are split into windows as of the day of its training.
+            features: Names of its features, by set.
         """
-        windows = windows_at(rows, self.problem.contract.split, epoch_of(as_of))
+        windows = windows_at(rows, self.problem.contract.split, version.as_of)
         first, last = (int(rows["decision_at"].iloc[place]) for place in (0, -1))
         holdout, test = day_of(windows.holdout_start), day_of(windows.as_of)
         folds = [
@@ -96,7 +97,7 @@ class Report:
             ),
             label_rate=weekly_label(rows, self.problem.contract),
             probes=tuple(probes),
-            features=names_by_set(self.problem.features, rows, event_tables.reference),
+            features=dict(features),
             cleaning={
                 name: int(value) for name, value in ingested.quality.items() if value and value % 1 == 0
             },
@@ -136,7 +137,7 @@ class Report:
         return card_text(contract, load(self.results))
 
     def documents(self, version: Version, artifact: Artifact) -> dict[str, str]:
-        """Return the documents of a version, with its evaluation if it was the last one evaluated.
+        """Return the documents of a version, with its data and evaluation if it was the last one evaluated.
 
         Args:
             version: The registered version, whose run holds its selection and the results of its gates.
@@ -147,7 +148,7 @@ class Report:
         """
         contract, results = self.problem.contract, load(self.results)
         if results.model is None or results.model.digest != version.digest:
-            results = replace(results, model=self._trained(version, artifact))
+            results = replace(results, model=self._trained(version, artifact), data=None)
         return {
             sentences.CARD: card_text(contract, results),
             "decisions.md": decisions_text(contract, results),

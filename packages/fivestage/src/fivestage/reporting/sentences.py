@@ -208,7 +208,9 @@ def seen(result: MonitoringSection) -> str:
     if waiting := sum(not one.judged for one in result.periods):
         states.append(f"{waiting} with too few labels to judge")
     counted = f"{periods} monitored, {', '.join(states)}; {retrained(result.retrainings)}."
-    return f"{counted} Version {result.versions[-1].version} serves now." if result.versions else counted
+    return (
+        f"{counted} Version {result.versions[-1].version} served at the end." if result.versions else counted
+    )
 
 
 def policies(contract: Contract, result: PoliciesSection) -> str:

@@ -66,6 +66,12 @@ def predictions(store: Store, contract: Contract, after: int = 0) -> Iterator[di
             }
 
 
+def decisions(database: str, contract: Contract) -> int:
+    """Return the number of decisions in the log."""
+    with closing(open_store(database)) as store:
+        return sum(1 for _ in predictions(store, contract))
+
+
 def first_decision(database: str, contract: Contract, since: int, log_offset: int = 0) -> int | None:
     """Return the earliest decision time, not before `since` (epoch seconds), logged after `log_offset`."""
     lead, time_column = contract.decision.lead_seconds, contract.decision.time_column

@@ -35,6 +35,7 @@ class VersionEvaluation:
     evaluation: Evaluation  # metrics, slices and curves
     ablation: tuple[tuple[str, Metrics], ...]  # growing collections of feature sets; the last is the version
     importance: dict[str, float]  # permutation importance by feature
+    sets: dict[str, tuple[str, ...]]  # names of the version's features, by feature set
 
     @classmethod
     def of(
@@ -73,7 +74,8 @@ class VersionEvaluation:
                 "was trained, to evaluate it on. Add later data, or train as of an earlier day."
             )
         forecast = artifact_forecast(artifact, test)
-        sets = names_by_set(problem.features, rows, event_tables.reference)
+        known = names_by_set(problem.features, rows, event_tables.reference)
+        sets = {name: tuple(one for one in known[name] if one in artifact.features) for name in artifact.sets}
         text = learn_categories(features, windows.train)
         candidates = problem.candidates(len(windows.train), tuple(text))
         lines = ablation(features, sets, rows, windows, estimator_of(candidates, selection), contract)
@@ -82,6 +84,7 @@ class VersionEvaluation:
             evaluation,
             (*lines, (" + ".join(sets), evaluation.metrics)),
             importance(artifact, test, labels_of(rows, contract)[after]),
+            sets,
         )
 
 
