@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 from sqlalchemy import create_engine, text
 from zenml import pipeline, step
 from zenml.client import Client
@@ -11,6 +12,7 @@ from zenml.integrations.integration import Integration
 from zenml.utils import source_utils
 
 from fivestage.common.settings import MLFLOW_DATABASE, ZENML_DATABASE
+from fivestage.evaluation.gates import Probe
 from fivestage.orchestration.databases import open_stores
 from fivestage.orchestration.materializers import FrameMaterializer
 
@@ -28,6 +30,19 @@ def nothing() -> None:
 @pipeline(enable_step_logs=False)
 def empty() -> None:
     nothing()
+
+
+PROBE = Probe("future is unseen", passed=True, sentence="no feature changed")  # a dataclass
+
+
+@step(enable_cache=False)
+def record() -> Probe:
+    return PROBE
+
+
+@pipeline(enable_step_logs=False)
+def one_record() -> None:
+    record()
 
 
 @pytest.fixture
@@ -48,6 +63,24 @@ def test_a_second_run_does_not_inspect_the_installed_distributions_again(scans: 
     scans.clear()
     empty()
     assert not scans
+
+
+def test_a_second_run_derives_the_schema_of_a_record_for_its_metadata_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one_record()
+    derived: list[Any] = []
+    derive = TypeAdapter.json_schema
+
+    def counted(adapter: TypeAdapter[Any], **options: Any) -> Any:
+        derived.append(adapter)
+        return derive(adapter, **options)
+
+    monkeypatch.setattr(TypeAdapter, "json_schema", counted)
+    run = one_record()
+    assert run is not None
+    assert len(derived) == 1
+    assert run.steps["record"].output.load() == PROBE
 
 
 def test_each_run_keeps_the_list_of_installed_packages() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, event
 from zenml.environment import Environment
 from zenml.integrations.registry import integration_registry
+from zenml.materializers import DataclassMaterializer
 from zenml.utils import source_code_utils, source_utils
 
 from fivestage.common.settings import MLFLOW_DATABASE, ZENML_DATABASE
@@ -21,8 +22,9 @@ def adjust_stores() -> None:
     """Apply the changes of this module, once per process.
 
     - ZenML reads the metadata of all installed distributions whenever it compiles a pipeline or names a class
-      of a distribution, starts a program that lists them for each run and step, and parses the file of each
-      output's materializer: half of the CPU of a small run. The results are cached for the process.
+      of a distribution, starts a program that lists them for each run and step, parses the file of each
+      output's materializer, and derives the JSON schema of each output that is a dataclass several times:
+      more than half of the CPU of a small run. The results are cached for the process.
     - If this library is installed as editable from a folder of the project, ZenML would name its classes by
       their path, and import the library a second time under that name. It counts as a distribution instead.
     - The stores commit dozens of times per run; with a write-ahead log, commits do not wait for the disk.
@@ -36,6 +38,8 @@ def adjust_stores() -> None:
         (importlib.metadata, "packages_distributions"),  # ZenML imports it in each call
     ):
         setattr(owner, name, cache(getattr(owner, name)))
+    for name in ("can_save_type", "can_load_type"):  # static, as ZenML also calls them on instances
+        setattr(DataclassMaterializer, name, staticmethod(cache(getattr(DataclassMaterializer, name))))
     event.listen(Engine, "connect", _use_write_ahead_log)
 
 
