@@ -173,7 +173,8 @@ class RetrainingLoop:
         earlier = decisions(self.database_url, self.contract)
         return (
             f"The log holds no decision from {day_of(state.until)} on, when monitoring of the champion "
-            f"starts; {earlier} earlier {'one is' if earlier == 1 else 'ones are'} not counted."
+            f"starts; {earlier} earlier {'one is' if earlier == 1 else 'ones are'} not counted (smoke tests "
+            "are logged too)."
         )
 
     def follow_verdict(self) -> TrainingResult | None:
