@@ -148,6 +148,15 @@ def test_tables_of_few_columns_and_kinds_are_judged_too(reference: Window, colum
     assert columns[0] in broken(detect_drift(before, gone, 0.01))
 
 
+def test_a_column_that_always_has_the_same_value_is_silent() -> None:
+    then, now = (
+        Window(pd.DataFrame({"always": np.full(day.size, 0.5)}), day, int(day[0]), days)
+        for first, days in ((0, 70), (70, 7))
+        for day in [np.repeat(np.arange(first, first + days), 50)]
+    )
+    assert drifted(detect_drift(then, now, 0.01)) == set()
+
+
 def test_a_table_in_which_no_column_is_watched_is_judged_by_its_rows(reference: Window) -> None:
     before, now = (replace(one, frame=one.frame[[]]) for one in (reference, window(10, 56, PERIOD)))
     assert drifted(detect_drift(before, now, 0.01)) == set()

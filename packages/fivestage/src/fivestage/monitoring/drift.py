@@ -210,8 +210,8 @@ def calibrate(
         distance, least = distances[one.kind.name], one.kind.least
         if one.kind.ranked and window_days >= RANKED_DAYS:
             furthest = rank_sums(one, one, ranked, usable - ranked).max(axis=1)
-            limit = np.quantile(furthest, 1 - share, method="higher")
-            limits[one.kind.name] = np.full(distance.shape[1], limit)
+            limit = np.quantile(furthest, 1 - share, method="higher")  # 0 if all days are equal
+            limits[one.kind.name] = np.full(distance.shape[1], max(limit, least))
             continue
         own, others = (
             _scale(some, days, least) for some in (_furthest(distance), _furthest_others(distance))
