@@ -80,7 +80,7 @@ def test_one_row_has_the_features_that_many_rows_have(problem_slice: ProblemSlic
 
 
 def test_what_monitoring_leaves_out_are_features(problem_slice: ProblemSlice) -> None:
-    PROBLEM.contract.require_unwatched(problem_slice.features.columns)
+    PROBLEM.contract.require_features(problem_slice.features.columns)
 
 
 def test_no_feature_is_empty_throughout(problem_slice: ProblemSlice) -> None:

@@ -119,7 +119,8 @@ def register_challenger(
         parameters = config.model_dump(mode="json") | {"parameters": result.parameters, "as_of": as_of}
         for key, value in parameters.items():
             client.log_param(run_id, key, value)
-        for key, number in known_numbers(result.test.scores).items():
+        tested = {key: one.value for key, one in result.test.items()}
+        for key, number in known_numbers(tested).items():
             client.log_metric(run_id, f"test_{key}", number)
         client.log_metric(run_id, "gates_failed", sum(not gate.passed for gate in result.gates))
         client.log_text(run_id, gate_lines(result), "gates.txt")

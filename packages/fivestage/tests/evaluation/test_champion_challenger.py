@@ -266,6 +266,15 @@ def test_no_slice_pays_for_the_others(
     )
 
 
+def test_rows_without_a_value_are_a_slice_too(
+    rows: pd.DataFrame, contract: Contract, unfair: Answers
+) -> None:
+    unknown = rows.assign(channel=rows["channel"].where(rows["channel"] != "shop"))
+    gate = gates(unknown, contract, unfair)["no slice pays"]
+    assert not gate.passed
+    assert "channel missing" in gate.sentence
+
+
 def test_small_slices_are_left_to_chance(rows: pd.DataFrame, contract: Contract, unfair: Answers) -> None:
     channel = DAYS * len(SHOPS) * len(TRUTH)
     at_least = changed(contract, gates={"min_slice_rows": channel})

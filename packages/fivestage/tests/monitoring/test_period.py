@@ -438,3 +438,10 @@ def test_leaving_out_what_is_no_feature_is_a_sentence(warehouse: Warehouse) -> N
     contract = warehouse.contract.model_copy(update={"monitoring": rules})
     with pytest.raises(UserError, match=r"monitoring.unwatched: tempo is not a feature"):
         monitored(replace(warehouse, contract=contract), log_of(warehouse), {"1": warehouse.artifact})
+
+
+def test_a_feature_named_like_a_column_of_monitoring_is_a_sentence(warehouse: Warehouse) -> None:
+    contract = warehouse.contract
+    with pytest.raises(UserError, match=r"the feature 'label' has the name of a column"):
+        contract.require_features([*warehouse.features, "label"])
+    contract.require_features([*warehouse.features, "value"])  # only a regression has that column

@@ -34,6 +34,7 @@ RESERVED = (  # columns that the project adds to rows, prediction logs, scored r
     "forecast", "decision", "place", "row", "reason",
 )  # fmt: skip
 FORECAST = ("value", "low", "high")  # columns that a regression adds
+CHECKED = ("label", "forecast", "probability", "value")  # columns that monitoring adds to the features
 
 WHOLE_NUMBER = re.compile(r"\s*([+-]?\d{1,18})(?:\.0*)?\s*")
 
@@ -363,13 +364,19 @@ class Contract(StrictModel):
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
-    def require_unwatched(self, features: Iterable[str]) -> None:
-        """Require that every name in `monitoring.unwatched` is one of the features.
+    def require_features(self, features: Iterable[str]) -> None:
+        """Require that monitoring can tell features from its own columns, and knows the unwatched ones.
 
         Raises:
-            UserError: when a name is not a feature.
+            UserError: when a feature has a reserved name, or `monitoring.unwatched` names none.
         """
         known = list(features)
+        for name in CHECKED:
+            if name in known and (name != "value" or self.task == "regression"):
+                raise UserError(
+                    f"problem/features.py: the feature {name!r} has the name of a column that monitoring "
+                    "adds to the features. Give it another name."
+                )
         for name in self.monitoring.unwatched:
             if name not in known:
                 raise UserError(

@@ -16,7 +16,7 @@ from fivestage.contract.contract import BaselineName, Contract
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.labels import labels_of
 from fivestage.evaluation.confusion import confusion_of
-from fivestage.evaluation.evaluate import decision_day
+from fivestage.evaluation.evaluate import decision_day, slice_values
 from fivestage.evaluation.gates import UNDEFINED, Gate, GateVerdict, Probe, at_most
 from fivestage.evaluation.metrics import Answers, paired_difference, scores
 from fivestage.evaluation.task_evaluation import metric_gates
@@ -175,7 +175,7 @@ def _slices(
     losses = {
         f"{column} {value}": _relative_loss(cost[indices].mean(), before[indices].mean(), before.mean())
         for column in contract.slices
-        for value, indices in rows.groupby(column).indices.items()
+        for value, indices in rows.groupby(slice_values(rows, column)).indices.items()
         if len(indices) >= contract.gates.min_slice_rows
     }
     if not losses:

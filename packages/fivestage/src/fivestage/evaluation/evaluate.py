@@ -106,6 +106,11 @@ def evaluate_window(
     )
 
 
+def slice_values(rows: pd.DataFrame, column: str) -> "pd.Series[Any]":
+    """Return the slice of each row; rows without a value are a slice too."""
+    return rows[column].astype(object).fillna(MISSING)
+
+
 def slices_of(rows: pd.DataFrame, forecast: Floats, decision: Any, contract: Contract) -> tuple[Slice, ...]:
     """Compute the metrics of each slice in the contract, for values with enough rows."""
     if rows.empty:
@@ -116,7 +121,7 @@ def slices_of(rows: pd.DataFrame, forecast: Floats, decision: Any, contract: Con
         Slice.of(column, value, metrics)
         for column in contract.slices
         for value, metrics in by_slice(
-            rows[column].astype(object).fillna(MISSING).to_numpy(),
+            slice_values(rows, column).to_numpy(),
             *scored,
             decision=decision,
             min_rows=least,

@@ -144,7 +144,8 @@ def _of_costs(saved: Difference, contract: Contract) -> JudgedScore:
 def score_columns(forecast: Floats, contract: Contract) -> pd.DataFrame:
     """Return the score columns that are checked for drift."""
     if isinstance(contract, RegressionContract):
-        return pd.DataFrame({"value": forecast[:, VALUE], "width": forecast[:, HIGH] - forecast[:, LOW]})
+        width = forecast[:, HIGH] - forecast[:, LOW]
+        return pd.DataFrame({"value": forecast[:, VALUE], "interval width": width})
     if isinstance(contract, MulticlassContract):
         return pd.DataFrame(forecast, columns=[f"probability of {one}" for one in contract.label.classes])
     return pd.DataFrame({"probability": forecast})

@@ -338,7 +338,7 @@ def _require_reference(
     features: pd.DataFrame, before: pd.DataFrame, start: int, end: int, contract: Contract
 ) -> None:
     """Raise if too few days lie before a period, or `monitoring.unwatched` names an unknown feature."""
-    contract.require_unwatched(features.columns)
+    contract.require_features(features.columns)
     needed = LEAST_REFERENCE * (end - start) // DAY
     available = start // DAY - int(decision_day(before).min()) if len(before) else 0
     if available < needed:

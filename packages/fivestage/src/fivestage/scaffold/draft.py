@@ -230,7 +230,7 @@ def draft(options: InitOptions) -> Draft:
     table, decided = table[labelled], None if decided is None else decided[labelled]
     reserved = (*RESERVED, *FORECAST) if target.task == "regression" else RESERVED
     label = names_of([target.header], reserved)[target.header]
-    profiles = _profiles(table, target.header, (*reserved, label), options, decimal)
+    profiles = _profiles(table, target.header, (*reserved, label, "label"), options, decimal)
     _require_known_later(table, profiles, decided, options)
     windows = plan_windows(decided, len(table))
     _require_each_early(table, target, decided, windows)

@@ -73,7 +73,7 @@ def training_sample(
     rows: pd.DataFrame, features: pd.DataFrame, windows: TemporalSplit, contract: Contract
 ) -> TrainingSample:
     """Encode rows and their features for models, for given windows; see `TrainingSample.as_of`."""
-    contract.require_unwatched(features.columns)
+    contract.require_features(features.columns)
     categories = learn_categories(features, windows.train)
     return TrainingSample(
         features=feature_matrix(features, categories),
