@@ -32,7 +32,7 @@ train: ## train the candidates; the best one becomes champion if it passes every
 evaluate: ## evaluate the champion on the test window and write its model card
 image: ## build the container images: the service with the champion, and the pipelines
 deploy: ## deploy the champion if it passes the smoke test; TARGET=docker or kubernetes
-rollback: ## return to the previous release (Kubernetes), or with TARGET=local to the previous champion
+rollback: ## serve the previous champion again; TARGET=docker, or kubernetes for the previous release
 serve: ## run the service in the foreground
 score: ## score a table in batch: ARGS="--input rows.csv --output scored.csv"
 monitor: ## check drift and performance of the next completed period

@@ -132,7 +132,7 @@ def deploy(
 @app.command()
 def rollback(
     *,
-    target: Annotated[Target, Option(help="where to roll back")] = "kubernetes",
+    target: Annotated[Target, Option(help="where to roll back")] = "local",
     overlay: Overlay = "local",
     context: Context = "",
     why: Why = "",
