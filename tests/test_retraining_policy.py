@@ -29,6 +29,8 @@ GOOD = PeriodSummary(1.0, bad=False, broken=())
 BAD = PeriodSummary(1.0, bad=True, broken=())
 LATE = PeriodSummary(0.5, bad=True, broken=())
 BROKEN = PeriodSummary(1.0, bad=True, broken=("temp",))
+BAD_BEFORE = replace(BAD, version="1")
+GOOD_SINCE, BAD_SINCE, LATE_SINCE = (replace(one, version="2") for one in (GOOD, BAD, LATE))
 
 any_period = st.builds(
     PeriodSummary, st.sampled_from([0.2, 0.9, 1.0]), st.booleans(), st.sampled_from([(), ("temp", "wind")])
@@ -67,6 +69,10 @@ def decide(
         ([BAD, GOOD, GOOD, BAD], [], False, "1 of the last 3 judged periods bad, 2 of 3 are needed"),
         ([LATE, LATE], [], False, "no period has 90% of its labels yet"),
         ([], [], False, "no period"),
+        ([BAD_BEFORE, BAD_BEFORE, LATE_SINCE], [], False, "no period of version 2 has 90% of its labels yet"),
+        ([BAD_BEFORE, BAD_BEFORE, BAD_SINCE], [], False, "1 of the last 3 judged periods bad"),
+        ([BAD_BEFORE, BAD_BEFORE, GOOD_SINCE], [], False, "the latest judged period was good, 0 of the last"),
+        ([BAD_BEFORE, BAD_SINCE, BAD_SINCE], [], True, "2 of the last 3"),
         ([BAD, BAD, BROKEN], [], False, "blocked, the data are broken: temp"),
         ([BAD, BROKEN, GOOD, BAD], [], False, "1 of the last 3"),
         ([BAD, BAD], [NOW - 20 * DAY], False, "only 20 days old"),

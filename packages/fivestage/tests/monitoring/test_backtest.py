@@ -44,7 +44,7 @@ def decide(history: RetrainingHistory) -> RetrainingDecision:
         return RetrainingDecision(retrain=False, reason="broken")
     if promotion := history.proven_challenger():
         return promotion
-    bad = [period.bad for period in history.judged[-rules.of_periods :]]
+    bad = history.bad
     old = history.days_since_training >= rules.max_age_days
     asked = old or (sum(bad) >= rules.bad_periods and bad[-1])
     return RetrainingDecision(retrain=asked and not history.must_wait(), reason="due")
@@ -138,6 +138,22 @@ def test_on_performance_two_bad_periods_of_three_ask() -> None:
 def test_labels_that_are_late_make_a_period_bad_once_they_arrive() -> None:
     assert lived("on performance", weeks(bad=(4, 6, 10), delay=2)) == ([9], [9])
     assert lived("on performance", weeks(bad=(4, 6, 10), delay=10)) == ([], [])  # no label in eight weeks
+
+
+@dataclass(frozen=True)
+class FirstModelIsBad(Weeks):
+    """Weeks that only the first model predicts badly, from the third on."""
+
+    def judged(self, as_of: int, start: int, end: int, known_by: int) -> Any:
+        found = super().judged(as_of, start, end, known_by)
+        found.bad = bool(found.label_share) and as_of == self.start and self._week(start) >= 2
+        return found
+
+
+@pytest.mark.parametrize("delay", [0, 2, 4])
+def test_late_labels_of_a_replaced_model_do_not_ask_for_another_training(delay: int) -> None:
+    trained, promoted = lived("on performance", FirstModelIsBad(CONTRACT, delay=delay))
+    assert trained == promoted == [4 + delay]
 
 
 def test_on_proven_gain_a_challenger_takes_over_once_its_shadow_has_saved() -> None:

@@ -27,7 +27,7 @@ from fivestage.monitoring.evidently_drift import LabelDrift
 from fivestage.monitoring.evidently_quality import LabelledRows
 from fivestage.monitoring.period import MonitoredPeriod, Served, check_period, read_served
 from fivestage.monitoring.period_report import Checks, PeriodColumns, run_checks
-from fivestage.monitoring.retraining import PeriodSummary
+from fivestage.monitoring.retraining import PeriodSummary, ShadowScore
 from fivestage.monitoring.skew import forecasts_in
 from fivestage.serving.log import first_decision, open_store
 from fivestage.serving.store import PredictionRecord, ShadowRecord
@@ -166,6 +166,52 @@ def test_a_challenger_is_paired_with_the_champion_by_day(warehouse: Warehouse, d
     assert (found.version, sum(found.rows), len(found.saved)) == ("7", len(due), DAYS)
     assert min(found.saved) > 0  # it knew the outcome
     assert read_served(database, contract, *PERIOD, served.log_offsets).challenger == ""
+    unlabelled = periods._shadow(served.challenger, served.log[:0], due[:0], contract)
+    assert unlabelled == ShadowScore("7", (), ())  # it is still in shadow
+
+
+def test_rows_that_are_sent_again_later_do_not_change_what_was_decided(
+    warehouse: Warehouse, database: str
+) -> None:
+    late, end = slow(warehouse), PERIOD[1] + 2 * DAYS * DAY
+    contract, due = late.contract, late.due()
+    forecast = warehouse.probability[due.index]
+    log(database, [answered("all", due, forecast, contract)])
+    store = open_store(database)
+    store.write_shadows([ShadowRecord("all", 0.0, "7", json.dumps(forecast.tolist()))])
+    store.close()
+    served = read_served(database, contract, *PERIOD)
+    first = monitored(late, served, {"1": late.artifact})
+    log(database, [answered("again", due, np.full(len(due), 0.9), contract, "2")])
+    store = open_store(database)
+    store.write_shadows([ShadowRecord("again", 0.0, "8", json.dumps(forecast.tolist()))])
+    store.close()
+    past = [first.summary]
+    again, _ = periods.periods_to_check(database, late.rows, (end - DAY, end), (2, 2), past, contract)
+    pd.testing.assert_frame_equal(again.log, served.log)
+    assert (again.challenger, again.log_ends, first.summary.version) == ("7", (1, 1), "1")
+
+
+def test_labels_count_only_for_the_rows_that_were_requested(warehouse: Warehouse, database: str) -> None:
+    """Whether a period is checked again depends on the same share of labels as its verdict."""
+    contract, due = warehouse.contract, warehouse.due()
+    asked, others = due.iloc[:100], due.iloc[100:]
+    needed, end = contract.monitoring.min_label_share, PERIOD[1] + 2 * DAYS * DAY
+    log(database, [answered("asked", asked, warehouse.probability[asked.index], contract)])
+    past = [PeriodSummary(0.2, bad=False, broken=(), start=PERIOD[0], end=PERIOD[1], log_ends=(1, 0))]
+    for known, checked in ((round(needed * 100), True), (round(needed * 100) - 1, False)):
+        for others_at in (end - 1, end):
+            known_at = warehouse.rows["decision_at"].copy()
+            known_at[asked.index[known:]] = end
+            known_at[others.index] = others_at
+            rows = warehouse.rows.assign(known_at=known_at)
+            found = periods.periods_to_check(database, rows, (end - DAY, end), (1, 0), past, contract)
+            *earlier, _ = list(found)
+            assert len(earlier) == checked
+            late = replace(warehouse, rows=rows)
+            served = replace(read_served(database, contract, *PERIOD), as_of=end)
+            judged = monitored(late, served, {"1": late.artifact})
+            assert judged.performance.conclusive == checked
 
 
 def test_an_empty_log_is_a_sentence(warehouse: Warehouse, database: str) -> None:
@@ -347,7 +393,8 @@ def test_a_period_is_checked_again_once_its_labels_have_arrived(
     late, end = slow(warehouse), PERIOD[1] + later * DAY
     due = warehouse.due()
     log(database, [answered("all", due, warehouse.probability[due.index], late.contract)])
-    past = [PeriodSummary(label_share, bad=False, broken=(), start=PERIOD[0], end=PERIOD[1])]
+    start = PERIOD[0]
+    past = [PeriodSummary(label_share, bad=False, broken=(), start=start, end=PERIOD[1], log_ends=(1, 0))]
     span = end, end + DAY
     *earlier, now = periods.periods_to_check(database, late.rows, span, (1, 0), past, late.contract)
     assert [(one.start, one.as_of, len(one.log)) for one in earlier] == [

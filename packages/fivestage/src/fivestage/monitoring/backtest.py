@@ -232,7 +232,8 @@ def simulate(
         shadow = year.shadow(challenger, champion, start, end, known_by) if challenger else None
         drifted, broken = year.moved(start, end)
         share, bad = performance.label_share, performance.bad
-        return PeriodSummary(share, bad, broken, shadow, drifted, start, end)
+        version = str(day_of(champion))
+        return PeriodSummary(share, bad, broken, shadow, drifted, start, end, version=version)
 
     for start in year.starts():
         end = start + length

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class MonitoredPeriod:
     shadow: ShadowScore | None = None
     labels_due: float = 0.0  # the share of labels that should have arrived by now
     matured: "tuple[MonitoredPeriod, ...]" = ()  # earlier periods that have had too few labels until now
+    log_ends: tuple[int, int] = (0, 0)  # as in `Served`
 
     @property
     def days(self) -> str:
@@ -85,8 +87,17 @@ class MonitoredPeriod:
     @property
     def summary(self) -> PeriodSummary:
         """The summary of the period for the retraining policy."""
-        share, bad = self.performance.label_share, self.performance.bad
-        return PeriodSummary(share, bad, self.broken, self.shadow, bool(self.drifted), self.start, self.end)
+        return PeriodSummary(
+            self.performance.label_share,
+            self.performance.bad,
+            self.broken,
+            self.shadow,
+            bool(self.drifted),
+            self.start,
+            self.end,
+            log_ends=self.log_ends,
+            version=self.versions[-1] if self.versions else "",
+        )
 
     def history(self, past: Sequence[Any]) -> list[PeriodSummary]:
         """Return the summaries of past periods (or their JSON), with those judged now, and of this one."""
@@ -116,25 +127,35 @@ class Served:
     challenger: str = ""  # the version whose forecasts are in the column `shadow`; empty if there are none
     has_later: bool = False  # whether the log has decisions after the period
     as_of: int = 0  # labels known by then count, epoch seconds; 0 is the period's end
+    log_ends: tuple[int, int] = (0, 0)  # the numbers of the last predictions of the period itself
 
 
 def read_served(
-    database: str, contract: Contract, start: int, end: int, log_offsets: tuple[int, int] = (0, 0)
+    database: str,
+    contract: Contract,
+    start: int,
+    end: int,
+    log_offsets: tuple[int, int] = (0, 0),
+    log_ends: tuple[float, float] = (math.inf, math.inf),
 ) -> Served:
     """Read the predictions of [start, end) after these offsets from the log, with those of the challenger.
 
-    Of several predictions per identity the last counts.
+    Of several predictions per identity the last counts. A period that is read again is read only up to
+    `log_ends`, because rows that were sent again later were not decided by these predictions.
     """
     with closing(open_store(database)) as store:
-        log = pd.DataFrame(predictions(store, contract, log_offsets[0]))
+        logged = predictions(store, contract, log_offsets[0])
+        logged = takewhile(lambda one: one["number"] <= log_ends[0], logged)
+        log = pd.DataFrame(logged)
         if log.empty:
-            return Served(start, end, log, log_offsets)
+            return Served(start, end, log, log_offsets, log_ends=log_offsets)
         at = log[contract.decision.time_column] - contract.decision.lead_seconds
         inside = log[(at >= start) & (at < end)].drop_duplicates(list(contract.identity), keep="last")
         later = log["number"][at >= end]  # left to the next period, which may be over too
         last = int(later.min() - 1 if len(later) else log["number"].max())
         requests = set(inside["request_id"])
-        shadows = [one for one in store.shadows(log_offsets[1]) if one[1].request_id in requests]
+        logged_shadows = takewhile(lambda one: one[0] <= log_ends[1], store.shadows(log_offsets[1]))
+        shadows = [one for one in logged_shadows if one[1].request_id in requests]
     challenger = shadows[-1][1].model_version if shadows else ""
     predicted = {
         one.request_id: [row if isinstance(row, list) else [row] for row in json.loads(one.probabilities)]
@@ -145,7 +166,8 @@ def read_served(
     answers = [predicted[name][place] if name in predicted else None for name, place in places]
     log = inside.assign(shadow=pd.Series(answers, index=inside.index, dtype=object))
     offsets = last, shadows[-1][0] if shadows else log_offsets[1]
-    return Served(start, end, log, offsets, challenger, bool(len(later)))
+    ends = int(log["number"].max()) if len(log) else log_offsets[0], offsets[1]
+    return Served(start, end, log, offsets, challenger, bool(len(later)), log_ends=ends)
 
 
 def periods_to_check(
@@ -177,11 +199,11 @@ def periods_to_check(
     """
     (start, end), rules = span, contract.monitoring
     for one in SUMMARIES.validate_python(past):
-        known = rows["known_at"].to_numpy()[_inside(rows, one.start, one.end)] < end
-        if one.is_due(end, rules) and known.sum() >= rules.min_label_share * max(known.size, 1):
-            served = read_served(database, contract, one.start, one.end, one.log_offsets)
-            if len(served.log):
-                yield replace(served, as_of=end)
+        if not one.is_due(end, rules):
+            continue
+        served = read_served(database, contract, one.start, one.end, one.log_offsets, one.log_ends)
+        if _label_share(rows, served, contract, end) >= rules.min_label_share:
+            yield replace(served, as_of=end)
     yield read_served(database, contract, start, end, log_offsets)
 
 
@@ -269,6 +291,7 @@ def check_period(
         slices_of(current.iloc[here], forecast[here], newest.decide(forecast[here]), contract),
         _shadow(served.challenger, log.iloc[here], current.iloc[here], contract),
         _labels_due(then, contract),
+        log_ends=served.log_ends,
     )
     return monitored, snapshot
 
@@ -303,6 +326,7 @@ def _unjudged(served: Served, summary: str, reason: str) -> MonitoredPeriod:
         Performance({"rows": Estimate(0), "cost_per_1000": Estimate(NAN)}, summary),
         served.log_offsets,
         causes=(Cause("data broken", ROWS, f"{ROWS}: {reason}"),),
+        log_ends=served.log_ends,
     )
 
 
@@ -312,6 +336,15 @@ def _places(rows: pd.DataFrame, log: pd.DataFrame, contract: Contract, start: in
     known = rows.iloc[near][identity].assign(place=near)
     places = log[identity].merge(known, on=identity, how="left")["place"]
     return places.fillna(-1).to_numpy(dtype=np.int64)
+
+
+def _label_share(rows: pd.DataFrame, served: Served, contract: Contract, as_of: int) -> float:
+    """Return the share of the requested rows whose labels were known by some time, as `judge` counts it."""
+    if served.log.empty:
+        return 0.0
+    places = _places(rows, served.log, contract, served.start, served.end)
+    known = rows["known_at"].to_numpy()[places[places >= 0]] < as_of
+    return float(known.sum()) / len(places)
 
 
 def _unknown_rows(
@@ -349,11 +382,13 @@ def _require_reference(
 
 
 def _shadow(challenger: str, log: pd.DataFrame, rows: pd.DataFrame, contract: Contract) -> ShadowScore | None:
-    """Score the challenger on the labelled rows that it predicted."""
-    both = log["shadow"].notna().to_numpy() if challenger else np.zeros(len(log), dtype=bool)
+    """Score the challenger on the labelled rows that it predicted; None if there is no challenger."""
+    if not challenger:
+        return None
+    both = log["shadow"].notna().to_numpy()
     log, rows = log[both], rows[both]
     if log.empty:
-        return None
+        return ShadowScore(challenger, (), ())
     cost_model, label = cost_model_of(contract.costs), labels_of(rows, contract)
     cost, other = (
         cost_model.price(label, cost_model.decide(forecasts_in(log, column)))

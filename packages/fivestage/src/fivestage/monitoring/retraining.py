@@ -35,7 +35,9 @@ class PeriodSummary:
     drifted: bool = False
     start: int = 0  # epoch seconds, as is `end`
     end: int = 0
-    log_offsets: tuple[int, int] = (0, 0)  # from which its log is read, as in `MonitoringState`
+    log_offsets: tuple[int, int] = (0, 0)  # after which its log is read, as in `MonitoringState`
+    log_ends: tuple[int, int] = (0, 0)  # up to which its log is read, as in `Served`
+    version: str = ""  # the version that served last in it; empty if none did
 
     def is_due(self, now: int, rules: MonitoringSettings) -> bool:
         """Return whether the period had too few labels, and is recent enough to be judged later."""
@@ -114,6 +116,21 @@ class RetrainingHistory:
     def judged(self) -> list[PeriodSummary]:
         """The periods with enough labels to be judged."""
         return [one for one in self.periods if one.label_share >= self.rules.min_label_share]
+
+    @property
+    def version(self) -> str:
+        """The version that serves: the last one of the latest period."""
+        return self.periods[-1].version if self.periods else ""
+
+    @property
+    def bad(self) -> list[bool]:
+        """Whether each of the last `of_periods` judged periods counts as bad; the latest is the last.
+
+        Periods with broken data do not count, nor do those that an earlier version served: their labels may
+        arrive after it has been replaced.
+        """
+        last = self.judged[-self.rules.of_periods :]
+        return [one.bad and not one.broken and one.version == self.version for one in last]
 
     @property
     def days_since_training(self) -> int:
