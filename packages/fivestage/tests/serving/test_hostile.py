@@ -201,6 +201,40 @@ def test_who_would_rather_speak_another_protocol_is_answered_in_this_one(
         assert said(connection).startswith(b"HTTP/1.1 200 OK")
 
 
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+INNER = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"  # a request as the body of another one
+OUTER = POST + UPGRADE + b"Content-Length: %d\r\n\r\n" % len(INNER) + INNER
+
+
+@pytest.mark.parametrize(
+    ("parts", "statuses"),
+    [
+        ((OUTER,), [b"400"]),
+        ((OUTER[:20], OUTER[20:]), [b"400"]),
+        ((OUTER[: OUTER.index(b"Upgrade: ")], OUTER[OUTER.index(b"Upgrade: ") :]), [b"400"]),
+        ((OUTER[: OUTER.index(b"h2c")], OUTER[OUTER.index(b"h2c") :]), [b"400"]),
+        ((OUTER[: OUTER.index(INNER)], INNER), [b"400"]),
+        ((OUTER[:20], OUTER[20 : OUTER.index(INNER)], INNER), [b"400"]),
+        ((b"\r\n\r\n" + OUTER,), [b"400"]),
+        ((INNER, OUTER[:20], OUTER[20:]), [b"200", b"400"]),
+        ((CHUNKED.replace(b"\r\n", b"\r\n" + UPGRADE, 1)[:-1], b"\n" + INNER), [b"400"]),
+        ((b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n" + INNER,), [b"400"]),
+    ],
+)
+def test_the_body_of_a_request_that_would_upgrade_is_never_another_request(
+    strict: Running, parts: tuple[bytes, ...], statuses: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only a head in one packet was looked at: elsewhere its body was answered as the next request."""
+    with connected(strict) as connection:
+        for part in parts:
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(part)
+            time.sleep(0.05)
+        answers = said(connection)
+    assert [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]] == statuses
+    assert "WebSocket" not in caplog.text
+
+
 @pytest.mark.parametrize(("packing", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
 def test_a_body_may_be_packed_and_no_more_than_its_limit_unpacked(
     strict: Running, traffic: Traffic, packing: str, pack: Callable[[bytes], bytes]

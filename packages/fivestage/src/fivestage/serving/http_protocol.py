@@ -71,6 +71,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """See httptools."""
+        if self.parser.should_upgrade():  # the parser would take the body for the next request
+            raise ValueError("A request to switch protocols, or for a tunnel.")
         self._head_bytes = 0
         self.scope["headers"] = list(self.headers)  # without trailers, which no proxy has checked
         super().on_headers_complete()
