@@ -184,7 +184,12 @@ def score(
 @app.command(alone=True)
 def monitor(
     as_of: Annotated[
-        str, Option(metavar="YYYY-MM-DD", help="check the period from this day on, without recording it")
+        str,
+        Option(
+            metavar="YYYY-MM-DD",
+            help="check only the period from this day on, as of its end; this replaces its page, its runs in "
+            "Evidently and MLflow and the gauges, and sends alerts, but the retraining loop ignores it",
+        ),
     ] = "",
 ) -> None:
     """Check drift and performance of all finished periods, and decide whether to train again."""

@@ -10,6 +10,7 @@ import pandas as pd
 from zenml import step
 
 from fivestage.common import settings
+from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.monitoring.backtest import backtest
 from fivestage.monitoring.exposition import expose
@@ -41,8 +42,15 @@ def monitor_period(
     contract, database, checked = PROBLEM.contract, Settings.of_folder(folder).database_url, []
     for served in periods_to_check(database, rows, (start, end), log_offsets, past, contract):
         versions = served.log["model_version"].unique().tolist() if len(served.log) else []
-        artifacts = {version: REGISTRY.open(version)[1] for version in versions}
-        monitored, snapshot = check_period(rows, features, served, artifacts, contract, checks)
+        try:
+            artifacts = {version: REGISTRY.open(version)[1] for version in versions}
+            monitored, snapshot = check_period(rows, features, served, artifacts, contract, checks)
+        except UserError as error:  # an old version or the table's first days may be gone
+            if served.start == start:
+                raise
+            day = pd.Timestamp(served.start, unit="s").date()
+            logger.warning("The period from %s cannot be judged: %s", day, error)
+            continue
         if snapshot is not None:
             monitored.save(snapshot, _project_of(folder))
         _log(monitored, folder)
@@ -59,7 +67,8 @@ def decide_retraining(
     contract = PROBLEM.contract
     periods = monitored.history(past)
     verdict = decide(RetrainingHistory.of(periods, trained, monitored.end, contract))
-    expose(metrics_of(monitored, verdict), METRICS, JOB)
+    # Without enough labels, the gauges of labels stay those of the last judged period.
+    expose(metrics_of(monitored, verdict), METRICS, JOB, update=True)
     return verdict
 
 
@@ -83,15 +92,16 @@ def alerts_of(monitored: MonitoredPeriod, verdict: RetrainingDecision, contract:
     for one in (*monitored.matured, monitored):
         performance = one.performance
         period = f"{contract.title} From {one.days}"
-        for cause in one.causes:
-            broken = cause.kind == "data broken"
-            if cause.kind != "input shift" and (one is monitored or not broken):
+        late = "" if one is monitored else f", {one.days}"  # alerts with the same title are the same alert
+        for cause in one.causes if one is monitored else one.causes_by_labels:
+            if cause.kind != "input shift":
+                team = "data" if cause.kind == "data broken" else "model"
                 body = f"{period}: {cause.sentence}. {one.page}"
-                alerts.append(Alert(f"{cause.kind}: {cause.subject}", "data" if broken else "model", body))
+                alerts.append(Alert(f"{cause.kind}: {cause.subject}{late}", team, body))
         if performance.rows and performance.label_share < one.labels_due:
             alerts.append(Alert("labels late", "data", f"{period}: {performance.sentence}."))
         if performance.bad:
-            alerts.append(Alert("bad period", "model", f"{period}: {performance.sentence}."))
+            alerts.append(Alert(f"bad period{late}", "model", f"{period}: {performance.sentence}."))
     if verdict.retrain or verdict.promote:
         action = f"promotion of version {verdict.promote}" if verdict.promote else "retraining"
         alerts.append(Alert(f"{action} wanted", "model", f"{period}: {verdict.reason}."))
@@ -111,9 +121,14 @@ def export_no_requests() -> None:
 
 
 def metrics_of(monitored: MonitoredPeriod, verdict: RetrainingDecision) -> dict[str, float]:
-    """Return a period's values for Prometheus by gauge; see `fivestage.monitoring.exposition`."""
+    """Return a period's values for Prometheus by gauge; see `fivestage.monitoring.exposition`.
+
+    Those of labels are of the newest period that could be judged now; without one they are left out.
+    """
     performance, rules = monitored.performance, PROBLEM.contract.monitoring
-    scored = performance.scored
+    newest_first = [one.performance for one in (monitored, *reversed(monitored.matured))]
+    judged = next((one for one in newest_first if one.conclusive), None)
+    scored = {**(judged.scored or {})} if judged else {}
     return {
         "ran_at_seconds": time.time(),
         "period_end_seconds": monitored.end,
@@ -121,13 +136,13 @@ def metrics_of(monitored: MonitoredPeriod, verdict: RetrainingDecision) -> dict[
         "rows": performance.rows,
         **({"label_share": performance.label_share} if performance.rows else {}),
         "min_label_share": monitored.labels_due,
-        "bad": performance.bad,
+        **({"bad": judged.bad} if judged else {}),
         "max_bias": rules.max_bias,
         "drifted": len(monitored.drifted),
         "broken": len(monitored.broken),
         "retrain": verdict.retrain or bool(verdict.promote),
         "estimated_cost_per_1000": performance.expected["cost_per_1000"].value,
-        **({name: scored[name].value for name in ("bias", "cost_per_1000")} if scored else {}),
+        **{name: scored[name].value for name in ("bias", "cost_per_1000") if name in scored},
     }
 
 

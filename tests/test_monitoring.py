@@ -16,12 +16,14 @@ from conftest import ProblemSlice
 from fivestage.capacity.patches import require_current
 from fivestage.capacity.size import sized
 from fivestage.common.clock import DAY
+from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import MulticlassContract, RegressionContract
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.metrics import Estimate
 from fivestage.monitoring.alerts import FOLDER, operator_rules
 from fivestage.monitoring.causes import Cause, failed_tests
+from fivestage.monitoring.exposition import exposed
 from fivestage.monitoring.performance import Performance
 from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.period_report import PeriodColumns, period_frame, run_checks
@@ -119,9 +121,69 @@ def test_a_period_that_is_judged_late_alerts_the_models_owner() -> None:
     now = MonitoredPeriod(7 * DAY, 14 * DAY, (), few, (0, 0), labels_due=0.25, matured=(late,))
     keep = RetrainingDecision(retrain=False, reason="none")
     alerts = alerts_of(now, keep, PROBLEM.contract)
-    assert [one.title for one in alerts] == ["concept shift: the label", "bad period"]
+    days = "1970-01-01 to 1970-01-08"
+    assert [one.title for one in alerts] == [f"concept shift: the label, {days}", f"bad period, {days}"]
     (labels_late,) = alerts_of(replace(now, labels_due=0.9, matured=()), keep, PROBLEM.contract)
     assert (labels_late.title, labels_late.team) == ("labels late", "data")
+
+
+def test_gauges_of_labels_are_those_of_the_last_judged_period(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    limit: Any = SimpleNamespace(allowed=0.1)
+    good, bad, few = (
+        Performance(
+            {"cost_per_1000": Estimate(9.0)},
+            "",
+            10,
+            share,
+            {"bias": Estimate(bias), "cost_per_1000": Estimate(100 * bias)},
+            (limit,) if share == 1 else (),
+            faults,
+        )
+        for share, bias, faults in ((1.0, 0.1, ()), (1.0, 0.5, ("off",)), (0.4, 0.9, ()))
+    )
+    now, late = (MonitoredPeriod(at, at + 7 * DAY, (), few, (0, 0)) for at in (7 * DAY, 0))
+    path, keep = tmp_path / "monitoring.prom", RetrainingDecision(retrain=False, reason="none")
+    monkeypatch.setattr(monitor, "METRICS", path)
+    monkeypatch.setattr(monitor, "decide", lambda _history: keep)
+
+    def gauges(one: MonitoredPeriod) -> tuple[float | None, ...]:
+        monitor.decide_retraining.entrypoint(one, [], [])
+        found = exposed(path)
+        return tuple(found.get(name) for name in ("bad", "bias", "cost_per_1000", "label_share"))
+
+    assert gauges(now) == (None, None, None, 0.4)
+    assert gauges(replace(now, matured=(replace(late, performance=bad),))) == (1, 0.5, 50, 0.4)
+    assert gauges(now) == (1, 0.5, 50, 0.4)
+    assert gauges(replace(now, performance=good)) == (0, 0.1, 10, 1.0)
+
+
+@pytest.mark.parametrize("failing", [0, 14])
+def test_an_old_period_that_cannot_be_checked_does_not_stop_the_latest(
+    failing: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    few = Performance({"cost_per_1000": Estimate(float("nan"))}, "", 10, 0.1)
+    logged: list[str] = []
+    monkeypatch.setattr(monitor.logger, "warning", lambda text, *given: logged.append(text % given))
+
+    def check(_rows: Any, _features: Any, one: Any, *_: Any) -> tuple[MonitoredPeriod, None]:
+        if one.start == failing * DAY:
+            raise UserError("The data have 3 days before it.")
+        return MonitoredPeriod(one.start, one.start + 7 * DAY, (), few, (0, 0)), None
+
+    served = [SimpleNamespace(start=start, log=[]) for start in (0, 14 * DAY)]
+    monkeypatch.setattr(monitor, "periods_to_check", lambda *_: served)
+    monkeypatch.setattr(monitor, "check_period", check)
+    monkeypatch.setattr(monitor, "_log", lambda *_: None)
+    nothing = pd.DataFrame()
+    given: Any = nothing, nothing, str(tmp_path), 14 * DAY, 21 * DAY, (3, 1), []
+    if failing:
+        with pytest.raises(UserError):
+            monitor.monitor_period.entrypoint(*given)
+        return
+    assert monitor.monitor_period.entrypoint(*given).start == 14 * DAY
+    assert logged == ["The period from 1970-01-01 cannot be judged: The data have 3 days before it."]
 
 
 def test_periods_that_can_be_judged_now_are_checked_with_the_latest(

@@ -12,7 +12,7 @@ from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.registry.versions import Version
-from fivestage.reporting.periods import period_notice
+from fivestage.reporting.periods import period_lines, period_notice
 from fivestage.reporting.report import evaluation_notice
 from tests.contract.contracts import contract_of
 from tests.monitoring.test_performance import judged, week
@@ -88,6 +88,19 @@ def test_a_cause_a_bad_week_and_a_training_ask_for_somebody(
     assert "**Promote version 4**: it saves money." in told.body
     assert told.facts["act"] == "true"
     assert "**Retrain**: 2 of 3 bad" in period_notice(contract, [(monitored, TRAIN)]).body
+
+
+def test_causes_of_a_week_that_is_judged_late_ask_for_somebody(
+    contract: Contract, monitored: MonitoredPeriod
+) -> None:
+    causes = Cause("concept shift", "the label", "it has changed"), Cause("data broken", "x", "x: gone")
+    now = replace(monitored, start=monitored.end, end=monitored.end + 7 * DAY)
+    found = replace(now, matured=(replace(monitored, causes=causes),))
+    notice = period_notice(contract, [(found, KEEP)])
+    assert notice.attention
+    assert "- **concept shift**: it has changed" in notice.body
+    assert "x: gone" not in notice.body  # its first check said so
+    assert "  concept shift: it has changed" in list(period_lines(found, KEEP))
 
 
 def test_of_several_weeks_the_latest_comes_first_and_decides(

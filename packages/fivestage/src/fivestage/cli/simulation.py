@@ -22,6 +22,7 @@ from fivestage.common.settings import RESULTS
 from fivestage.contract.contract import Contract, day_of
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment.service_client import Deployment, url
+from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.registry.versions import Version
 from fivestage.reporting.number_format import plural
@@ -52,6 +53,7 @@ class Simulation:
     loop: RetrainingLoop
     deploy: Callable[[Version], Deployment]  # replaces the served version while the service runs
     monitored: "list[MonitoredPeriod]" = field(default_factory=list)
+    verdicts: dict[int, RetrainingDecision] = field(default_factory=dict)  # by the period's start
     periods: list[PeriodRow] = field(default_factory=list)
     sent: list[Exchange] = field(default_factory=list)
     sent_at_switch: list[Exchange] = field(default_factory=list)
@@ -94,8 +96,9 @@ class Simulation:
             return
         monitored, verdict = next(self.loop.monitor_all())
         self.monitored.append(monitored)
+        self.verdicts[monitored.start] = verdict
         for one in (*monitored.matured, monitored):
-            row = period_row(one, verdict)
+            row = period_row(one, self.verdicts[one.start])
             self.periods = [*(other for other in self.periods if other.start != row.start), row]
         self.periods.sort(key=lambda row: row.start)
         typer.echo(f"  {progress}, {_line(monitored, exchange)}")

@@ -39,13 +39,13 @@ def expose(values: Mapping[str, float], path: Path, job: str, *, update: bool = 
         values: Each gauge's value by its name without `monitoring_`; the names are the keys of `ABOUT`.
         path: The text file, which is replaced; its folder is created if necessary.
         job: The Pushgateway's label `job`.
-        update: Keep the file's other gauges.
+        update: Keep the file's other gauges, if it exists.
 
     Raises:
         UserError: If the gateway rejects the metrics.
     """
     registry = CollectorRegistry()
-    for name, value in ((exposed(path) if update else {}) | dict(values)).items():
+    for name, value in ((exposed(path) if update and path.exists() else {}) | dict(values)).items():
         Gauge(f"monitoring_{name}", ABOUT[name], registry=registry).set(value)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_to_textfile(str(path), registry)

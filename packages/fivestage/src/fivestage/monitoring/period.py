@@ -23,7 +23,7 @@ from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import NAN, Floats
 from fivestage.evaluation.evaluate import answers_by_forecast, artifact_forecast, decision_day, slices_of
 from fivestage.evaluation.metrics import Estimate, Slice
-from fivestage.monitoring.causes import Cause, effects_of, explained, failed_tests, furthest_findings
+from fivestage.monitoring.causes import DATA, Cause, effects_of, explained, failed_tests, furthest_findings
 from fivestage.monitoring.daily_statistics import ROWS
 from fivestage.monitoring.drift import Finding
 from fivestage.monitoring.evidently_drift import LABEL_COLUMN
@@ -74,6 +74,11 @@ class MonitoredPeriod:
     def broken(self) -> tuple[str, ...]:
         """The subjects of broken data, such as column names."""
         return tuple(cause.subject for cause in self.causes if cause.kind == "data broken")
+
+    @property
+    def causes_by_labels(self) -> tuple[Cause, ...]:
+        """What is new once the labels have arrived: the first check has already found the other causes."""
+        return tuple(cause for cause in self.causes if cause.kind not in DATA)
 
     @property
     def state(self) -> str:

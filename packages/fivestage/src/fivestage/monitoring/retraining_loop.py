@@ -115,7 +115,10 @@ class RetrainingLoop:
     no_champion: ClassVar[str] = NO_CHAMPION  # a reason to wait
 
     def check(self, as_of: str) -> "tuple[MonitoredPeriod, RetrainingDecision]":
-        """Monitor the period from a day on, such as `2024-01-31`, without storing the result."""
+        """Monitor the period from a day on, such as `2024-01-31`, as of its end, and no earlier one.
+
+        The pipeline replaces the period's page, its runs and the gauges; the loop's state stays.
+        """
         start = epoch_of(as_of)
         end = start + self.contract.monitoring.period_seconds
         return self.pipelines.monitor(self.folder, start, end, (0, 0), [], [])

@@ -62,7 +62,8 @@ def period_notice(
     """Create a notice about monitored periods; the latest decides whether it needs attention."""
     (latest, verdict), *_ = newest = list(reversed(monitored))
     acts = verdict.retrain or bool(verdict.promote)
-    serious = any(cause.kind != "input shift" for cause in latest.causes)  # seasonal input drift is normal
+    causes = (*latest.causes, *(cause for one in latest.matured for cause in one.causes_by_labels))
+    serious = any(cause.kind != "input shift" for cause in causes)  # seasonal input drift is normal
     bad = any(one.performance.bad for one in (latest, *latest.matured))
     return Notice(
         "monitoring",
@@ -78,6 +79,7 @@ def period_lines(monitored: "MonitoredPeriod", verdict: RetrainingDecision) -> I
     performance = monitored.performance
     for one in monitored.matured:
         yield f"From {one.days}, by the labels that have arrived since: {one.performance.sentence}."
+        yield from (f"  {cause.kind}: {cause.sentence}" for cause in one.causes_by_labels)
     yield f"From {monitored.days}: {performance.sentence}."
     yield from (f"  {cause.kind}: {cause.sentence}" for cause in monitored.causes)
     action = 'make retrain ARGS="--if-asked"' if verdict.retrain or verdict.promote else "keep the model"
