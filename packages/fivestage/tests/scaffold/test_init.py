@@ -343,6 +343,21 @@ def test_kinds_of_columns(values: Any, kind: str, written: str) -> None:
     assert (found.kind, found.written) == (kind, written)
 
 
+@pytest.mark.parametrize("zone", ["(CET)", "[Europe/Berlin]", "(America/New_York)", "(local time)"])
+def test_a_zone_in_brackets_without_an_offset_is_not_read_as_utc(zone: str, tmp_path: Path) -> None:
+    times = DAYS.strftime(f"%Y-%m-%d 18:04:00 {zone}")
+    assert inspect_column(pd.Series(times, name="made on"), "made_on").kind != "timestamp"
+    assert np.isnan(timestamp(pd.Series(times[:1]))).all()
+    table(y=OUTCOME, at=times).to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(UserError, match="'at' does not parse"):
+        draft(InitOptions(str(tmp_path / "table.csv"), "y", "at"))
+
+
+def test_a_category_that_starts_with_a_day_is_no_timestamp() -> None:
+    values = [f"2022-01-0{1 + one % 3} ({'abc'[one % 3]})" for one in range(300)]
+    assert inspect_column(pd.Series(values, name="batch"), "batch").kind == "category"
+
+
 @pytest.mark.parametrize(
     ("numbers", "kind"),
     [(DAYS.strftime("%Y%m%d").astype(int), "timestamp"), (range(20240001, 20240301), "integer")],
@@ -1112,6 +1127,32 @@ def test_fields_that_stand_for_no_weather_are_missing(tmp_path: Path) -> None:
     folder = made_of(frame, tmp_path, time="at")
     rows = module(folder / "dataset.py").load(Contract.load(folder / "problem.yaml")).rows
     assert rows[["temperature", "rain", "ph"]].isna().sum().tolist() == [50, 667, 0]
+
+
+@pytest.mark.parametrize("prices", [(4.99, 9.99, 19.99, 99.99), (5.9, 9.9, 49.9, 999.9), (7, 19.99, 99.99)])
+def test_a_price_that_ends_as_others_do_is_a_value(prices: tuple[float, ...]) -> None:
+    found = inspect_column(pd.Series([*prices] * 75, name="plan_price"), "plan_price")
+    assert (found.sentinel, found.high) == (None, prices[-1])
+
+
+def test_a_rare_age_of_999_is_missing() -> None:
+    ages = np.where(np.arange(5_800) % 290, np.random.default_rng(0).integers(0, 98, 5_800), 999)
+    found = inspect_column(pd.Series(ages, name="age"), "age")
+    assert (found.sentinel, found.high) == (999, 97)
+
+
+@pytest.mark.parametrize("share", [5, 10, 20])
+def test_a_copy_of_the_target_that_is_mostly_blank_is_a_suspected_leak(share: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    y = random.integers(0, 2, 600)
+    copy = np.where(y == 1, "left", "stays")
+    frame = table(rows=600, y=y, reason=np.where(random.permutation(600) < 6 * share, copy, ""))
+    frame["noise"] = np.where(random.permutation(600) < 6 * share, random.normal(size=600), np.nan)
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    found = draft(InitOptions(str(tmp_path / "table.csv"), "y"))
+    left_out = {column.header: column.left_out for column in found.left_out}
+    assert list(left_out) == ["reason"]
+    assert f"in the {share}% of the rows that have it" in left_out["reason"]
 
 
 def test_the_positive_class_is_yes_in_other_languages_too(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ ZONES = {
 }  # fmt: skip
 HOURS_FROM_UTC = r"(?:GMT|UTC)([+-])(\d{1,2}):?(\d\d)?$"  # as Google Forms writes zones: GMT+1
 # The name of a zone behind its offset, as JavaScript and Java write it: (Central Europe), [Europe/Berlin].
-ZONE_NAME = r"\s*(?:\[[^\]]+\]|\([^)]+\))$"
+# Without an offset, the name must stay: the time is then not read, instead of as UTC.
+ZONE_NAME = r"(\d:\d\d.*(?:[Zz]|[+-]\d\d:?\d\d))\s*(?:\[[^\]]+\]|\([^)]+\))$"
 OFFSET = r"[Tt ]\d.*(?:[Zz]|[+-]\d\d(?::?\d\d)?)$"  # the time zone at the end of an ISO 8601 text
 EXACT = 2**53  # a float64 holds every whole number below this
 CURRENCIES = "USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|KRW|TRY|SGD|HKD|ILS"
@@ -111,9 +112,9 @@ def timestamp(values: pd.Series, *formats: str, zone: str = "UTC", fold: Literal
 
 
 def without_zone_name(texts: pd.Series) -> pd.Series:
-    """Remove the name of a time zone in brackets, which follows its offset."""
+    """Remove the name of a time zone in brackets, if it follows an offset from UTC."""
     named = texts.str.endswith((")", "]"), na=False)
-    return texts.str.replace(ZONE_NAME, "", regex=True) if named.any() else texts
+    return texts.str.replace(ZONE_NAME, r"\1", regex=True) if named.any() else texts
 
 
 def _seconds(values: pd.Series, form: str, zone: str, fold: Literal[0, 1]) -> pd.Series:

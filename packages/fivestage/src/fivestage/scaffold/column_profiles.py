@@ -56,7 +56,7 @@ CLOCK = re.compile(
     r"(?P<gap>[T ,:]+)(?P<clock>\d{1,2}[:.]\d\d([:.]\d\d([.,]\d+)?)?)"
     r"(?P<half>\s?[AaPp][Mm])?(?P<zone>\s?([Zz]|[+-]\d\d:?\d\d|(?P<name>[A-Za-z][A-Za-z/_]+([+-]\d{1,2}(:?\d\d)?)?)))?$"
 )
-ZONED = r"(?:\d[Zz]|[+-]\d\d:?\d\d|[A-Za-z/_]{3,}(?:[+-]\d{1,2}(?::?\d\d)?)?|[)\]])$"
+ZONED = r"(?:\d[Zz]|[+-]\d\d:?\d\d|[A-Za-z/_]{3,}(?:[+-]\d{1,2}(?::?\d\d)?)?)$"
 WEEKDAY = re.compile(r"^(mon|tue|wed|thu|fri|sat|sun)(?P<whole>[a-z]*day)?(?P<gap>,? )", re.IGNORECASE)
 CENTURIES = (1700, 2100)  # range of plausible years
 DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}-\d\d\d?|\d\d-\d{4}"
@@ -66,7 +66,8 @@ TRIED = 100  # values, of which a format must parse at least one
 SHORTEST_TIME = len("2022-1")  # median characters
 NINES = (1, 9, 99, 999, 9_999, 99_999, 999_999, 99.9, 999.9, 9_999.9, 99.99, 999.99, 999.25)
 SENTINELS = {sign * number for number in NINES for sign in (-1, 1)}
-LEAST_OF_SENTINEL = 0.01  # share of values; a rarer sentinel must be ten times as far away
+LEAST_OF_SENTINEL = 0.01  # share of values; a rarer sentinel must be five times as far away
+PRICES = 0.2  # share of values with the decimals of a sentinel such as 99.99, above which it is a price
 CODES = {
     "€": "EUR", "¤": "EUR", "$": "USD", "£": "GBP", "¥": "JPY", "₹": "INR", "₩": "KRW", "zł": "PLN",
     "Kč": "CZK",
@@ -355,7 +356,7 @@ def _zoneless(values: pd.Series, written: str) -> bool:
         return values.dt.tz is None and bool((values.dropna() != values.dropna().dt.normalize()).any())
     if pd.api.types.is_numeric_dtype(values) or re.search("%z", written, re.IGNORECASE):
         return False
-    texts = _some_texts(values)
+    texts = without_zone_name(_some_texts(values))
     return bool((texts.str.contains(r"\d:\d\d") & ~texts.str.contains(ZONED)).any())
 
 
@@ -410,11 +411,17 @@ def sentinel_of(numbers: pd.Series) -> float | None:
     for sentinel in (float(numbers.min()), float(numbers.max())):
         others = numbers[numbers != sentinel]
         often = 1 - len(others) / len(numbers) >= LEAST_OF_SENTINEL
-        if sentinel in SENTINELS and others.nunique() > 2:  # noqa: PLR2004 (more than two values)
+        if sentinel in SENTINELS and not _is_price(sentinel, others) and others.nunique() > 2:  # noqa: PLR2004 (more than two values)
             low, high = float(others.min()), float(others.max())
-            if max(low - sentinel, sentinel - high) > (high - low) * (1 if often else 10):
+            if max(low - sentinel, sentinel - high) > (high - low) * (1 if often else 5):
                 return sentinel
     return None
+
+
+def _is_price(sentinel: float, others: pd.Series) -> bool:
+    """Return whether a number such as 99.99 ends as many others do, so that it is a price like them."""
+    decimals = others.drop_duplicates().abs() % 1
+    return bool(sentinel % 1) and bool(np.isclose(decimals, abs(sentinel) % 1).mean() > PRICES)
 
 
 def _words_among_numbers(counts: pd.Series, decimal: str) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ from fivestage.scaffold.target import Target
 SAMPLE = 20_000
 LEAK = 0.99  # ROC-AUC, or R2 for regression, from which on a single column is a suspected leak
 NOTABLE = 0.9  # score of a quick model from which on its most important columns are named
-LEAST_ALIKE = 30  # minimum rows with a value, as fewer follow a line by chance
+LEAST_ALIKE = 30  # minimum rows with a value, as fewer follow the target by chance
+LEAST_OF_CLASS = 5  # minimum rows of a class among them
 ABSENCE = 0.9  # the same as LEAK, for whether a column has a value
 LATER = 0.5  # share of rows from which on a timestamp after the decision is a leak
 HALVES = 2
@@ -67,7 +68,6 @@ def suspects(
     """Return, by header, the evidence that a column was written after the target was known."""
     sample = some_of(table, target)
     label, numbers = target.label(sample), numbers_of(sample, columns)
-    tree = DecisionTreeClassifier if target.classes else DecisionTreeRegressor
     evidence: dict[str, str] = {}
     for place, column in enumerate(columns):
         values = numbers[:, place]
@@ -79,12 +79,13 @@ def suspects(
                     f"it comes after the decision in {later:.0%} of the rows that have it"
                 )
                 continue
-        score = _score(tree(max_leaf_nodes=32, min_samples_leaf=5), values[:, None], label, target)
-        if not target.classes:  # with few rows a tree cannot fit a line
-            along = pd.Series(values).corr(pd.Series(label), min_periods=LEAST_ALIKE)
-            score = max(score, np.nan_to_num(along) ** 2)
+        score, where = _score_alone(values, label, target), ""
+        given = _given(absent, label, target)
+        if score < LEAK and given.any():
+            score = _score_alone(values[given], label[given], target)
+            where = f" in the {1 - absent.mean():.0%} of the rows that have it"
         if score >= LEAK:
-            evidence[column.header] = f"alone it reaches {target.measure} {score:.3f}"
+            evidence[column.header] = f"alone it reaches {target.measure} {score:.3f}{where}"
         elif 0 < absent.mean() < 1 and (known := _absence_score(absent, label, target)) >= ABSENCE:
             evidence[column.header] = f"whether it is missing reaches {target.measure} {known:.3f} alone"
     return evidence
@@ -153,6 +154,26 @@ def quick_model(
         header: rest for header, rest in without.items() if rest < NOTABLE or 1 - rest > CARRIES * (1 - score)
     }
     return QuickModel(score, decisive or without)
+
+
+def _given(absent: NDArray[np.bool_], label: Floats, target: Target) -> NDArray[np.bool_]:
+    """Return the rows that have a value, of classes with enough of them; none if there are too few or all."""
+    given = ~absent
+    if target.classes:
+        codes, rows = np.unique(label[given], return_counts=True)
+        codes = codes[rows >= LEAST_OF_CLASS]
+        given &= np.isin(label, codes) & (len(codes) > 1)
+    return given & bool(absent.any() and given.sum() >= LEAST_ALIKE)
+
+
+def _score_alone(values: Floats, label: Floats, target: Target) -> float:
+    """Score one column as the only predictor."""
+    tree = DecisionTreeClassifier if target.classes else DecisionTreeRegressor
+    score = _score(tree(max_leaf_nodes=32, min_samples_leaf=5), values[:, None], label, target)
+    if not target.classes:  # with few rows a tree cannot fit a line
+        along = pd.Series(values).corr(pd.Series(label), min_periods=LEAST_ALIKE)
+        score = max(score, float(np.nan_to_num(along)) ** 2)
+    return score
 
 
 def _absence_score(absent: NDArray[np.bool_], label: Floats, target: Target) -> float:
