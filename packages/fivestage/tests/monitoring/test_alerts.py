@@ -67,3 +67,11 @@ def test_what_was_found_is_written_for_prometheus(tmp_path: Path) -> None:
     assert "monitoring_broken 2.0" in path.read_text()
     assert "# HELP monitoring_label_share Share" in path.read_text()
     assert exposed(path) == {"broken": 2, "label_share": 0.5}
+
+
+def test_gauges_without_a_new_value_stay_if_they_are_still_known(tmp_path: Path) -> None:
+    path = tmp_path / "monitoring.prom"
+    expose({"bad": 1, "rows": 5}, path, "test", update=True)  # there is no file yet
+    path.write_text(path.read_text() + "# TYPE monitoring_gone gauge\nmonitoring_gone 1.0\n")
+    expose({"rows": 6}, path, "test", update=True)
+    assert exposed(path) == {"bad": 1, "rows": 6}

@@ -59,6 +59,7 @@ def expose(values: Mapping[str, float], path: Path, job: str, *, update: bool = 
 
 
 def exposed(path: Path) -> dict[str, float]:
-    """Read a file of `expose`: each gauge's value by its name without `monitoring_`."""
+    """Read a file of `expose`: the value of each gauge in `ABOUT`, by its name without `monitoring_`."""
     families = text_string_to_metric_families(path.read_text(encoding="utf-8"))
-    return {one.name.removeprefix("monitoring_"): one.samples[0].value for one in families}
+    values = {one.name.removeprefix("monitoring_"): one.samples[0].value for one in families}
+    return {name: value for name, value in values.items() if name in ABOUT}
