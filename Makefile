@@ -10,7 +10,7 @@ LIBRARY := packages/fivestage
 # An explicitly named Python is the only candidate; otherwise the first suitable one is used.
 PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 python3.11)
 
-INIT := DATA TARGET TIME KEYS GROUP KNOWN POSITIVE TASK LEAVE_OUT KEEP DUPLICATES
+INIT := DATA TARGET TIME KEYS GROUP KNOWN ZONE POSITIVE TASK LEAVE_OUT KEEP DUPLICATES
 COMMANDS := demo train evaluate image deploy rollback serve stop score monitor retrain approve backtest simulate ui card smoke \
     push alerts size
 .PHONY: $(COMMANDS) help setup init test test-library test-long check format lock clean

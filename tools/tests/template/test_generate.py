@@ -14,6 +14,7 @@ from copier.errors import CopierError
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import TASKS, Contract
+from fivestage.scaffold.command import OPTIONS
 from fivestage.scaffold.demo import FILES, TEMPLATE_ONLY, remove_demo
 from tests.repositories import commit
 from tests.test_architecture import FLIGHT_WORDS
@@ -331,3 +332,10 @@ def test_a_start_never_loses_changes(template: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="commit them first"):
         start(copy, {}, "gh:somebody/template")
     assert (copy / "run.py").read_text() == "mine"
+
+
+def test_make_passes_each_option_of_init() -> None:
+    """Also one that `make` would not export."""
+    names = re.search(r"^INIT := (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert names
+    assert sorted(names[1].split()) == sorted(name.upper() for name in OPTIONS)

@@ -903,7 +903,7 @@ def test_what_grows_may_grow_on_and_nonsense_may_not(tmp_path: Path) -> None:
     assert len(validate(wrong, contract.columns, contract.identity, "wrong").failures) == 3
 
 
-@pytest.mark.parametrize(("days", "later", "said"), [(0, False, 0), (3, True, 0), (9, True, 1)])
+@pytest.mark.parametrize(("days", "later", "said"), [(0, False, 0), (3, True, 1), (9, True, 1)])
 def test_a_period_is_judged_once_most_of_its_labels_have_arrived(
     days: int, said: int, tmp_path: Path, *, later: bool
 ) -> None:
@@ -1112,6 +1112,7 @@ def test_what_is_left_out_renamed_or_derived_is_said_and_counted(tmp_path: Path)
         "rows read": 2_030,
         "rows that repeat another one, left out": 30,
         "rows without a target, left out": 200,
+        "outcomes known before the decision, counted as known at it": 0,
     }
     kept = draft(replace(asked, duplicates="keep"))
     assert len(kept.table) == 1_826
@@ -1156,7 +1157,7 @@ def test_a_copy_of_the_target_that_is_mostly_blank_is_a_suspected_leak(share: in
 
 
 def test_the_positive_class_is_yes_in_other_languages_too(tmp_path: Path) -> None:
-    for yes, no in (("Ja", "Nein"), ("WAHR", "FALSCH"), ("Oui", "Non"), ("Sí", "No")):
+    for yes, no in (("Ja", "Nein"), ("WAHR", "FALSCH"), ("Oui", "Non"), ("Sí", "No"), ("Sì", "No")):
         path = tmp_path / f"{yes}.csv"
         table(y=np.where(np.arange(300) % 3 > 0, yes, no)).to_csv(path, index=False)
         assert draft(InitOptions(str(path), "y")).target.classes == (no, yes)
@@ -1413,3 +1414,81 @@ def test_quotes_that_a_backslash_escapes_are_within_their_field(tmp_path: Path) 
     found = table_of(str(tmp_path / "table.csv"))
     assert found["note"].iloc[7] == 'say "hi", 7'
     assert found["y"].nunique() == 2
+
+
+def test_the_name_of_a_table_stays_within_a_comment(tmp_path: Path) -> None:
+    """Whatever it is: quotes would end a docstring, and a line break a comment."""
+    name = '"""\nraise SystemExit\n"""\x07.csv'
+    table(y=OUTCOME).to_csv(tmp_path / name, index=False)
+    write_problem(draft(InitOptions(str(tmp_path / name), "y")), tmp_path / "problem")
+    contract = Contract.load(tmp_path / "problem" / "problem.yaml")
+    assert len(module(tmp_path / "problem" / "dataset.py").load(contract).rows) == 300
+
+
+def test_rows_of_a_parquet_file_are_numbered_whatever_its_index(tmp_path: Path) -> None:
+    frame = table(y=OUTCOME).set_axis(np.arange(300) // 2)
+    assert len(some_of(frame, find_target(frame, "y"))) == 300
+    frame.to_parquet(tmp_path / "table.parquet")
+    write_problem(draft(InitOptions(str(tmp_path / "table.parquet"), "y")), tmp_path / "problem")
+    contract = Contract.load(tmp_path / "problem" / "problem.yaml")
+    rows = module(tmp_path / "problem" / "dataset.py").load(contract).rows
+    assert sorted(rows["row_number"]) == list(range(300))
+
+
+def late(rows: int, days: np.ndarray[Any, Any]) -> pd.DataFrame:
+    """Orders whose outcomes become known some days later."""
+    frame = orders(1, rows, "2023-01-01")
+    return frame.assign(closed=frame["at"] + pd.to_timedelta(days, unit="D"))
+
+
+def test_a_time_of_the_outcome_that_is_known_before_can_be_kept(tmp_path: Path) -> None:
+    """As of an appointment: the time is agreed at the decision."""
+    frame = late(2_000, np.random.default_rng(3).integers(1, 30, 2_000))
+    folder = made_of(frame, tmp_path, time="at", known="closed", keep=("closed",))
+    contract = Contract.load(folder / "problem.yaml")
+    assert "closed" in contract.columns
+    assert "closed" in contract.suspected_leaks
+    rows = module(folder / "dataset.py").load(contract).rows
+    assert (rows["known_at"] == rows["closed"]).all()
+
+
+@pytest.mark.parametrize("keep", [(), ("closed",)])
+def test_outcomes_that_are_known_before_the_decision_are_counted(
+    keep: tuple[str, ...], tmp_path: Path
+) -> None:
+    frame = late(2_000, np.where(np.arange(2_000) % 100, 3, -3))
+    folder = made_of(frame, tmp_path, time="at", known="closed", keep=keep)
+    tables = module(folder / "dataset.py").load(Contract.load(folder / "problem.yaml"))
+    assert tables.quality["outcomes known before the decision, counted as known at it"] == 20
+    found = draft(InitOptions(str(tmp_path / "table.csv"), "y", "at", known="closed", keep=keep))
+    lines = "\n".join(report(found))
+    assert "20 outcomes were known before the decision, by closed before at" in lines
+    assert ("`at <= closed`" in lines) == bool(keep)
+
+
+def test_the_rows_of_the_holdout_are_those_whose_outcomes_are_known(tmp_path: Path) -> None:
+    folder = made_of(late(4_000, np.full(4_000, 15)), tmp_path, time="at", known="closed")
+    contract = Contract.load(folder / "problem.yaml")
+    rows = module(folder / "dataset.py").load(contract).rows
+    as_of = contract.split.test_end_at - (contract.split.test_end - contract.split.test_start).days * DAY
+    start = as_of - contract.split.holdout_days * DAY
+    learnable = int(((rows["decision_at"] >= start) & (rows["known_at"] < as_of)).sum())
+    text = (folder / "problem.yaml").read_text(encoding="utf-8")
+    assert f"sampling error of {learnable} rows in the holdout window" in text
+    assert learnable < (rows["decision_at"].between(start, as_of - 1)).sum()
+
+
+def test_labels_that_are_too_late_for_a_period_are_announced_as_in_the_contract(tmp_path: Path) -> None:
+    frame = late(2_000, np.where(np.arange(2_000) % 10 < 3, 40, 0.5))
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    found = draft(InitOptions(str(tmp_path / "table.csv"), "y", "at", known="closed"))
+    assert 0.5 < found.known_share < 0.9
+    assert "Outcomes come late: by closed, only " in "\n".join(report(found))
+
+
+def test_entities_that_differ_in_letter_case_are_named(tmp_path: Path) -> None:
+    frame = orders(1, 2_000, "2023-01-01")
+    frame["shop"] = [("north", "North", "south", "West")[one % 4] for one in range(2_000)]
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    found = draft(InitOptions(str(tmp_path / "table.csv"), "y", "at", keys=("shop",)))
+    assert "shop: 3 values if upper and lower case were the same" in "\n".join(report(found))

@@ -1,8 +1,9 @@
 """Your raw table: change here where it is, how its columns are read, and which rows are kept.
 
-Written once by `make init` from 569 rows of sklearn:breast_cancer.
-Put more tables, joins and filters into `load`: everything else uses what it returns.
+Written once by `make init`. Put more tables, joins and filters into `load`: everything else uses what it
+returns.
 """
+# From 569 rows of sklearn:breast_cancer.
 
 import os
 

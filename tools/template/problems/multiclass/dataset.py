@@ -1,8 +1,9 @@
 """Your raw table: change here where it is, how its columns are read, and which rows are kept.
 
-Written once by `make init` from 178 rows of sklearn:wine.
-Put more tables, joins and filters into `load`: everything else uses what it returns.
+Written once by `make init`. Put more tables, joins and filters into `load`: everything else uses what it
+returns.
 """
+# From 178 rows of sklearn:wine.
 
 import os
 

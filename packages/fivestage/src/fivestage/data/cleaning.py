@@ -16,6 +16,7 @@ QUARTERS = "quarters"  # 2024-Q1, 2024 Q1, 2024Q1, Q1 2024
 YEARS = "years"  # with a fraction: 2024.25
 LATEST_YEAR = 2040  # years of two digits are never read as later than this
 # Time zone abbreviations that pandas does not know, or not in the hour that occurs twice as clocks go back.
+# Otherwise pandas reads CET, EET and WET by the clocks there: CET in July is +02:00.
 ZONES = {
     "CET": "+0100", "EET": "+0200", "WET": "+0000",
     "EDT": "-0400", "CST": "-0600", "CDT": "-0500", "MDT": "-0600", "PST": "-0800", "PDT": "-0700",

@@ -63,6 +63,7 @@ def tables_of(
             "rows read": len(raw),
             "rows that repeat another one, left out": len(raw) - len(rows),
             "rows without a target, left out": len(rows) - len(good) - len(rejected),
+            "outcomes known before the decision, counted as known at it": int((known < decided).sum()),
         },
     )
 

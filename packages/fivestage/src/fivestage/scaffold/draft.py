@@ -114,6 +114,7 @@ class Draft:
     left_out: tuple[ColumnProfile, ...]
     identifier: ColumnProfile | None
     decided: pd.Series | None
+    known_at: pd.Series | None  # when the outcomes became known, if there are decision times
     windows: SplitPlan
     quick: QuickModel
     evidence: Mapping[str, str]  # why each kept feature looks like a leak, by header
@@ -189,10 +190,16 @@ class Draft:
     @cached_property
     def known_share(self) -> float:
         """The minimum share of a period's outcomes that are known at its end."""
-        if self.known is None or self.decided is None:
+        if self.known is None or self.decided is None or self.known_at is None:
             return 1.0
-        known = self.known.parse(self.table[self.known.header])
-        return least_known(self.decided, known.fillna(self.decided + HOUR), self.windows)
+        return least_known(self.decided, self.known_at, self.windows)
+
+    @property
+    def known_early(self) -> int:
+        """The number of outcomes that were known before the decision."""
+        if self.known is None or self.decided is None or self.known_at is None:
+            return 0
+        return int((self.known_at < self.decided).sum())
 
     @cached_property
     def trending(self) -> tuple[str, ...]:
@@ -232,7 +239,10 @@ def draft(options: InitOptions) -> Draft:
     label = names_of([target.header], reserved)[target.header]
     profiles = _profiles(table, target.header, (*reserved, label, "label"), options, decimal)
     _require_known_later(table, profiles, decided, options)
-    windows = plan_windows(decided, len(table))
+    known_at = None if decided is None else decided + HOUR
+    if options.known:
+        known_at = profiles[options.known].parse(table[options.known]).fillna(known_at)
+    windows = plan_windows(decided, len(table), known_at)
     _require_each_early(table, target, decided, windows)
     _require_groups(table, windows, options)
     taken = {*options.keys, options.time}
@@ -263,6 +273,7 @@ def draft(options: InitOptions) -> Draft:
         left_out=(*(one for one in profiles.values() if one.left_out and one is not identifier), *leaking),
         identifier=identifier,
         decided=decided,
+        known_at=known_at,
         windows=windows,
         quick=quick,
         evidence=evidence,
@@ -358,9 +369,9 @@ def _with_options(column: ColumnProfile, options: InitOptions) -> ColumnProfile:
     roles: list[tuple[bool, dict[str, Any]]] = [
         (header in options.leave_out, {"left_out": "LEAVE_OUT names it"}),
         (header in options.keys, {"kind": "category", "longest": longest, "levels": (), **FEATURE}),
+        (header in options.keep, FEATURE),
         (header == options.known, {"left_out": "it says when the target was known"}),
         (header == options.group, {"left_out": "rows are grouped by it"}),
-        (header in options.keep, FEATURE),
     ]
     return replace(column, **next((changes for applies, changes in roles if applies), {}))
 

@@ -49,8 +49,11 @@ class SplitPlan:
     holdout_rows: int
 
 
-def plan_windows(decided: pd.Series | None, rows: int) -> SplitPlan:
-    """Plan windows by the rows' decision times (epoch seconds), or over simulated days."""
+def plan_windows(decided: pd.Series | None, rows: int, known_at: pd.Series | None = None) -> SplitPlan:
+    """Plan windows by the rows' decision times (epoch seconds), or over simulated days.
+
+    The holdout's rows are those whose outcomes are known by its end, at `known_at`.
+    """
     if decided is None:
         return _simulated(rows, "the table names no decision time")
     known = np.sort(decided.dropna().to_numpy(np.int64))
@@ -66,6 +69,7 @@ def plan_windows(decided: pd.Series | None, rows: int) -> SplitPlan:
     period = max(1, (test_end - test_start) // PERIODS)
     period = WEEK * round(period / WEEK) if period > WEEK else period
     gap = int(np.diff(days).max())
+    arrived = (decided if known_at is None else known_at) < test_start * DAY
     period = max(period, min(gap, (test_end - test_start) // 3))
     before = test_start - int(days[0])
     reference = min(max(8 * period, 28), max(LEAST_REFERENCE * period, before))
@@ -79,7 +83,7 @@ def plan_windows(decided: pd.Series | None, rows: int) -> SplitPlan:
         simulated=0,
         why=f"{plural(span, 'day')}, rows on {len(days) / span:.0%} of them, "
         + (f"the longest gap {plural(gap - 1, 'day')}" if gap > 1 else "no gap"),
-        holdout_rows=int(((known >= holdout_start * DAY) & (known < test_start * DAY)).sum()),
+        holdout_rows=int(((decided >= holdout_start * DAY) & (decided < test_start * DAY) & arrived).sum()),
     )
 
 

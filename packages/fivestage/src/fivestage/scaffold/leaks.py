@@ -55,11 +55,11 @@ def numbers_of(table: pd.DataFrame, columns: Sequence[ColumnProfile]) -> Floats:
 
 def some_of(table: pd.DataFrame, target: Target) -> pd.DataFrame:
     """Sample rows at random, as many of each class as there are, so that rare classes are kept."""
-    shuffled = table[[target.header]].sample(frac=1, random_state=SEED)
+    shuffled = table[[target.header]].reset_index(drop=True).sample(frac=1, random_state=SEED)
     if target.classes:
         place_in_class = shuffled.groupby(target.label(shuffled)).cumcount()
         shuffled = shuffled[place_in_class.rank(method="first") <= SAMPLE]
-    return table.loc[shuffled.index[:SAMPLE]]
+    return table.iloc[shuffled.index[:SAMPLE]]
 
 
 def suspects(

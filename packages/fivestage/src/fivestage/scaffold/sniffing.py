@@ -93,6 +93,9 @@ def find_reader(source: str) -> tuple[Reader, pd.DataFrame]:
     if any(table.index.names):  # files written by pandas may have an index
         more.append("table = table.reset_index()")
         table = table.reset_index(allow_duplicates=True)
+    elif not table.index.is_unique:  # as of frames that were joined
+        more.append("table = table.reset_index(drop=True)")
+        table = table.reset_index(drop=True)
     if not all(isinstance(header, str) for header in table.columns):
         more.append("table.columns = table.columns.map(str)")
         table.columns = table.columns.map(str)

@@ -16,7 +16,7 @@ from fivestage.scaffold.column_profiles import ColumnProfile, decimal_of
 
 YES = (
     "1", "true", "yes", "y", "t", "bad", "positive", "churned", "fraud", "default", "failed", "malignant",
-    "ja", "wahr", "oui", "vrai", "sí", "si", "sim", "verdadero", "tak", "да",
+    "ja", "wahr", "oui", "vrai", "sí", "sì", "si", "sim", "verdadero", "tak", "да",
 )  # fmt: skip
 EMPTY = "empty"  # the class of empty fields, if POSITIVE names the only value
 NO_VALUE = "no value"  # the same, if the only value is "empty"

@@ -54,7 +54,14 @@ TEMPLATES.globals |= {
     "INTERVAL": INTERVAL,
     "USUAL_LABELS": USUAL_LABELS,
 }
-TEMPLATES.filters["one_line"] = lambda value: " ".join(str(value).split())  # for comments
+
+
+def _one_line(value: object) -> str:
+    """Return a text that stays within a comment: without line breaks and control characters."""
+    return " ".join("".join(one if one.isprintable() else " " for one in str(value)).split())
+
+
+TEMPLATES.filters["one_line"] = _one_line
 
 
 def write_problem(draft: Draft, folder: Path) -> None:
