@@ -30,7 +30,7 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import connect, url
-from fivestage.serving.admission import Admission
+from fivestage.serving.admission import MAX_HEAD_BYTES, Admission
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.service_app import PredictionApp
 from fivestage.serving.service_settings import Settings
@@ -313,6 +313,17 @@ def test_too_many_at_once_are_turned_away(
         (b"Content-Length: 2", b"Content-Length: 2\r\nTransfer-Encoding: chunked"),
         (b"Content-Length: 2", b"Content-Length: 2\nTransfer-Encoding: chunked"),
         (b"Content-Length: 2", b"Content-Length: 2\r\nConnection: close"),
+        (b"Content-Length: 2", b"Content-Length: 2\r\nConnection: keep-alive, close"),
+        (b"Content-Length: 2", b"Content-Length : 50\r\nContent-Length: 2"),
+        (b"Content-Length: 2", b"Content-Length: 2\r\nTransfer-Encoding : chunked"),
+        (b"Content-Length: 2", b"Content-Length: 2\r\n Transfer-Encoding: chunked"),
+        (b"Content-Length: 2", b"Content-Length: 2\r\nX: y\rTransfer-Encoding: chunked"),
+        (b"Content-Length: 2", b"Content-Length: 2\r\nX: \x00"),
+        (b"Host: x", b"X: " + b"y" * MAX_HEAD_BYTES),
+        (b"Host: x", b"Host x"),
+        (b"POST /predict", b"POST /predict FOO"),
+        (b"POST /predict", b"post /predict"),
+        (b"HTTP/1.1", b"HTTP/1.0"),
         (b"POST /predict", b"GET /healthz"),
         (b"{}", b"{}GET /healthz HTTP/1.1\r\n\r\n"),
         (b"{}", b"{"),
@@ -325,6 +336,7 @@ def test_only_a_complete_post_without_ambiguity_is_shed_unparsed(changed: tuple[
     assert not admission.sheds(request)
     with admission:
         assert admission.sheds(request)
+        assert admission.sheds(request.replace(b"Host: x", b"connection: keep-alive\r\nhost:x"))
         assert changed[0] in request
         assert not admission.sheds(request.replace(*changed))
 

@@ -1,18 +1,21 @@
 """Clients that mean harm, on the bare socket: always an answer as documented or an end, never a hang."""
 
+import asyncio
 import contextlib
 import gzip
 import json
 import socket
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fivestage.artifact.artifact import Artifact
-from fivestage.serving.http_protocol import MAX_HEAD_BYTES
+from fivestage.serving.admission import MAX_HEAD_BYTES
 from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import Running, Traffic, deploy, running
 
@@ -197,6 +200,12 @@ def test_who_would_rather_speak_another_protocol_is_answered_in_this_one(
         connection.sendall(good(traffic).replace(b"\r\nHost: x", b"\r\nHost: x" + more))
         assert b'"predictions":[{' in said(connection)
     with connected(strict) as connection:
+        request = good(traffic).replace(b"\r\nHost: x", b"\r\nHost: x" + more)
+        connection.sendall(request[:20])
+        time.sleep(0.05)
+        connection.sendall(request[20:])
+        assert b'"predictions":[{' in said(connection)
+    with connected(strict) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x" + more + b"\r\n\r\n")
         assert said(connection).startswith(b"HTTP/1.1 200 OK")
 
@@ -216,6 +225,7 @@ OUTER = POST + UPGRADE + b"Content-Length: %d\r\n\r\n" % len(INNER) + INNER
         ((OUTER[: OUTER.index(INNER)], INNER), [b"400"]),
         ((OUTER[:20], OUTER[20 : OUTER.index(INNER)], INNER), [b"400"]),
         ((b"\r\n\r\n" + OUTER,), [b"400"]),
+        ((INNER + OUTER,), [b"200", b"400"]),
         ((INNER, OUTER[:20], OUTER[20:]), [b"200", b"400"]),
         ((CHUNKED.replace(b"\r\n", b"\r\n" + UPGRADE, 1)[:-1], b"\n" + INNER), [b"400"]),
         ((b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n" + INNER,), [b"400"]),
@@ -233,6 +243,63 @@ def test_the_body_of_a_request_that_would_upgrade_is_never_another_request(
         answers = said(connection)
     assert [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]] == statuses
     assert "WebSocket" not in caplog.text
+
+
+def test_a_body_that_begins_a_packet_with_the_end_of_its_head_is_not_changed(strict: Running) -> None:
+    body = b"{}\r\nupgrade: h2c"
+    with connected(strict) as connection:
+        connection.sendall(POST + b"Content-Length: %d\r\n" % len(body))
+        time.sleep(0.05)
+        connection.sendall(b"\r\n" + body + INNER)
+        answers = said(connection)
+    assert [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]] == [b"422", b"200"]
+
+
+@pytest.mark.parametrize(
+    ("second", "status", "seconds"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHos", b"408", 3),
+        (b"GARBAGE\r\n\r\n", b"400", 0.2),
+        (b"GET / HTTP/1.1\r\nX: " + b"y" * 200_000, b"431", 0.2),
+        (CHUNKED + b"xyz\r\n", b"400", 0.2),
+        (OUTER[:20] + OUTER[20:].replace(b"Upgrade: h", b"Upgrade : h"), b"400", 0.2),
+    ],
+)
+def test_a_refusal_waits_until_the_requests_before_are_answered(
+    strict: Running,
+    traffic: Traffic,
+    monkeypatch: pytest.MonkeyPatch,
+    second: bytes,
+    status: bytes,
+    seconds: float,
+) -> None:
+    """The client of the first request got it, and lost its answer."""
+    add, held = strict.service._commit.add, threading.Event()
+
+    async def later(*given: Any) -> None:
+        await asyncio.to_thread(held.wait)
+        await add(*given)
+
+    monkeypatch.setattr(strict.service._commit, "add", later)
+    with connected(strict) as connection:
+        connection.sendall(good(traffic))
+        time.sleep(0.1)
+        connection.sendall(INNER + second)
+        time.sleep(seconds)
+        held.set()
+        answers = said(connection)
+    assert [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", status]
+    assert b'"predictions":[{' in answers
+
+
+@pytest.mark.parametrize("rest", [b"", b"z\r\n"])
+def test_a_request_answered_before_its_body_is_not_answered_again(strict: Running, rest: bytes) -> None:
+    """A public route does not read the body; its client got a 408 or a 400 too."""
+    with connected(strict) as connection:
+        connection.sendall(INNER[:-2] + b"Transfer-Encoding: chunked\r\n\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(rest)
+        assert said(connection) == b""
 
 
 @pytest.mark.parametrize(("packing", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])

@@ -317,7 +317,10 @@ def essence(answer: bytes) -> tuple[int, str]:
 def test_mutated_requests_are_answered_as_by_stock_uvicorn(
     tmp_path: Path, artifact: Artifact, traffic: Traffic
 ) -> None:
-    """But for what is documented: problem details for what is not HTTP, and no switch of protocols."""
+    """But for what is documented: problem details for what is not HTTP, and no switch of protocols.
+
+    Stock uvicorn loses the answer to a request when what follows it is not HTTP; here the 400 comes second.
+    """
     chance = random.Random(5)
     requests = [mutated(good(traffic), chance) for _ in range(REQUESTS)]
     wide = {"max_in_flight": 10_000, "max_waiting_jobs": 10_000}
@@ -347,7 +350,12 @@ def test_mutated_requests_are_answered_as_by_stock_uvicorn(
         found = asyncio.run(ask_both(ours, stock))
         for service in (ours, stock):
             assert service.client.get("/readyz").status_code == 200
-    different = [one for one in found if one[1] != one[2]]
+    refused = [(400, "")]
+    different = [
+        (request, ours_said, stock_said)
+        for request, ours_said, stock_said in found
+        if ours_said != stock_said and not (len(ours_said) == 2 and ours_said[1:] == refused == stock_said)
+    ]
     assert different == []
     statuses = {status for _, answers, _ in found for status, _ in answers}
     assert statuses >= {200, 400, 403, 404, 405, 415, 422}, "the mutations reach everything"

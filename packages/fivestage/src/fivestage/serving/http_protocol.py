@@ -10,12 +10,11 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from fivestage.serving.admission import SAFE_METHODS
+from fivestage.serving.admission import MAX_HEAD_BYTES, SAFE_METHODS
 from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.single_write import SingleWrite
 
 BUSY = too_many().message()
-MAX_HEAD_BYTES = 65_536  # of a request without its body
 LINGER_SECONDS = 0.3  # from the stop to the first `connection: close`
 # A stopping service closes a connection without announcing it only after it was idle for this long, as its
 # client may be sending the next request, which would be lost.
@@ -32,7 +31,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().__init__(config, *args, **options)
         state = config.loaded_app.state
         self._settings, self._service, self._admission = state.settings, state.service, state.admission
-        self._sheds = not config.loaded_app.user_middleware  # which must see every refusal
+        self._may_shed = not config.loaded_app.user_middleware  # which must see every refusal
+        self._refusal: ProblemError | None = None  # to be sent once earlier requests are answered
         self._arriving = self._stopping = False
         self._head_bytes = 0  # received of a head or of trailers
         self._waited_seconds = 0  # for the client
@@ -48,15 +48,18 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if not self._arriving and self._is_idle():
-            if self._admission.sheds(data) and self._sheds and not self._stopping:
-                self.transport.write(BUSY)
-                self._service.metrics.answered("POST", "shed", 503, 0.0)
-                self.on_response_complete()
-                return
-            if b"\r\nupgrade:" in data.lower():
-                # Hide the header from the parser, which would stop at the body; a server may ignore it.
-                head, end, body = data.partition(b"\r\n\r\n")
+        if self._refusal:
+            return
+        may_shed = self._may_shed and not (self._arriving or self._stopping) and self._is_idle()
+        if may_shed and self._admission.sheds(data):
+            self.transport.write(BUSY)
+            self._service.metrics.answered("POST", "shed", 503, 0.0)
+            self.on_response_complete()
+            return
+        if b"\r\nupgrade:" in data.lower() and not (self.cycle and self.cycle.more_body):
+            # Hide the header from the parser, which would stop at the body; a server may ignore it.
+            head, end, body = data.partition(b"\r\n\r\n")
+            if not head.startswith((b"\r", b"\n")):  # a head may end there, and a body is never changed
                 data = _UPGRADE.sub(rb"\r\nno-\1", head) + end + body
         self._head_bytes += len(data)
         super().data_received(data)
@@ -89,6 +92,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """See httptools."""
         self._arriving, self._head_bytes, self._waited_seconds = False, 0, 0
         super().on_message_complete()
+        self.cycle.more_body = False  # uvicorn leaves it if the request is answered
         is_refused = self.cycle.response_complete  # before its body arrived
         if not (is_refused or self.pipeline or self.scope["method"] in SAFE_METHODS):
             self._admission.count_arrival(self.loop)
@@ -101,6 +105,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
             if self.pipeline:
                 self._start_asgi_task(*self.pipeline.pop())
+            elif self._refusal:
+                self._refuse(self._refusal)
 
     def shutdown(self) -> None:
         """Stop after answering the requests that have begun or may already be on their way."""
@@ -126,11 +132,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self.flow.write_paused or self.transport.is_closing():  # the client does not read
             if late:
                 self.transport.abort()
+        elif self._is_answering():
+            self._waited_seconds = 0
         elif self._arriving or (self.cycle is None and not self._stopping):
             if late:
                 self._refuse(ProblemError(408, f"The request did not arrive within {limit} seconds."))
-        elif not self._is_idle():  # the service is answering
-            self._waited_seconds = 0
         elif self._waited_seconds > (IDLE_SECONDS if self._stopping else self._settings.keep_alive_seconds):
             # Delayed: timers run before received data is read, so a request would be closed unread.
             self.loop.call_later(0.01, super().shutdown)
@@ -138,6 +144,17 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
+    def _is_answering(self) -> bool:
+        """Whether a complete request has no answer yet; the next one may be arriving."""
+        return bool(self.pipeline) or not (self._is_idle() or self.cycle.more_body)
+
     def _refuse(self, problem: ProblemError) -> None:
-        self.transport.write(problem.message(b"connection: close\r\n"))
+        """Answer the arriving request with a problem, after those before it, and close the connection."""
+        if self._is_answering():
+            self._refusal = problem
+            if self.cycle.more_body:  # the request itself is waiting there
+                self.pipeline.popleft()
+            return
+        if not (self.cycle and self.cycle.more_body and self._is_idle()):  # has its answer already
+            self.transport.write(problem.message(b"connection: close\r\n"))
         self.transport.close()

@@ -30,7 +30,7 @@ logger = logging.getLogger("serving.requests")
 
 
 class RequestMiddleware:
-    """Pure ASGI middleware; it calls the application once the body of a request has been read.
+    """Pure ASGI middleware; it bounds, counts and logs requests, and answers failures as problem details.
 
     FastAPI's middlewares, routing and dependency resolution cost more than a prediction. So an endpoint that
     takes only the raw request and optional query parameters is called directly when there is no query string
@@ -116,7 +116,7 @@ class RequestMiddleware:
         return b"".join(parts)
 
     def _whole(self, headers: dict[bytes, bytes], receive: Receive, parts: list[bytes]) -> Receive:
-        """Return a receive function whose first message is the complete body; it is read when asked for."""
+        """Return a receive function whose first message is the complete body, read when asked for."""
         is_read = False
 
         async def receive_whole() -> Message:
