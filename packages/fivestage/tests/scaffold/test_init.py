@@ -1425,14 +1425,25 @@ def test_the_name_of_a_table_stays_within_a_comment(tmp_path: Path) -> None:
     assert len(module(tmp_path / "problem" / "dataset.py").load(contract).rows) == 300
 
 
-def test_rows_of_a_parquet_file_are_numbered_whatever_its_index(tmp_path: Path) -> None:
-    frame = table(y=OUTCOME).set_axis(np.arange(300) // 2)
+@pytest.mark.parametrize("index", [np.arange(300) // 2, np.arange(-300, 0), np.arange(300) * 2])
+def test_rows_of_a_parquet_file_are_numbered_whatever_its_index(index: Any, tmp_path: Path) -> None:
+    frame = table(y=OUTCOME).set_axis(index)
     assert len(some_of(frame, find_target(frame, "y"))) == 300
     frame.to_parquet(tmp_path / "table.parquet")
     write_problem(draft(InitOptions(str(tmp_path / "table.parquet"), "y")), tmp_path / "problem")
     contract = Contract.load(tmp_path / "problem" / "problem.yaml")
     rows = module(tmp_path / "problem" / "dataset.py").load(contract).rows
     assert sorted(rows["row_number"]) == list(range(300))
+
+
+def test_names_in_the_index_of_a_parquet_file_identify_the_rows(tmp_path: Path) -> None:
+    table(y=OUTCOME).set_axis([f"c{one:03}" for one in range(300)]).to_parquet(tmp_path / "table.parquet")
+    write_problem(draft(InitOptions(str(tmp_path / "table.parquet"), "y")), tmp_path / "problem")
+    contract = Contract.load(tmp_path / "problem" / "problem.yaml")
+    assert contract.identity == ("index",)
+    tables = module(tmp_path / "problem" / "dataset.py").load(contract)
+    kept, *_ = EventTables.ingest(tables, contract, tmp_path / "out", "")
+    assert len(kept) == 300
 
 
 def late(rows: int, days: np.ndarray[Any, Any]) -> pd.DataFrame:

@@ -90,10 +90,11 @@ def find_reader(source: str) -> tuple[Reader, pd.DataFrame]:
         reader = _reader(source)
     table = reader.read(source)
     more: list[str] = []
-    if any(table.index.names):  # files written by pandas may have an index
+    numbered = not any(table.index.names) and pd.api.types.is_integer_dtype(table.index)
+    if not numbered:  # files written by pandas may have an index
         more.append("table = table.reset_index()")
         table = table.reset_index(allow_duplicates=True)
-    elif not table.index.is_unique:  # as of frames that were joined
+    elif not table.index.equals(pd.RangeIndex(len(table))):  # as of frames that were joined or filtered
         more.append("table = table.reset_index(drop=True)")
         table = table.reset_index(drop=True)
     if not all(isinstance(header, str) for header in table.columns):
