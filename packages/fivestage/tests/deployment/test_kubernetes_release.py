@@ -87,7 +87,7 @@ def models(
 def easy(contract: Contract, monkeypatch: pytest.MonkeyPatch) -> Contract:
     """Models that were made apart may differ, and this machine may be slow, now more and now less."""
     monkeypatch.setattr("fivestage.deployment.canary.MAX_SLOWDOWN", 1000)
-    monkeypatch.setattr("fivestage.deployment.kubernetes_release.PROBE_ROUNDS", 2)
+    monkeypatch.setattr("fivestage.deployment.kubernetes_release.PROBES", 48)
     gates = contract.gates.model_copy(update={"max_bias": 1.0})
     service = contract.service.model_copy(update={"p99_ms": 10_000})
     return contract.model_copy(update={"gates": gates, "service": service})

@@ -49,9 +49,13 @@ class CanaryCheck:
 
 
 def probe_in_turns(
-    clients: Sequence[httpx.Client], rows: Sequence[Mapping[str, Any]], rounds: int
+    clients: Sequence[httpx.Client], rows: Sequence[Mapping[str, Any]], probes_each: int
 ) -> list[Observation]:
-    """Post the same rows to each client alternately, so that a slow machine slows all clients alike."""
+    """Post the same rows to each client alternately, so that a slow machine slows all clients alike.
+
+    Each row is posted equally often, so `probes_each` is rounded up to whole rounds of the rows.
+    """
+    rounds = math.ceil(probes_each / len(rows))
     probes: list[list[tuple[float, Numbers, bool]]] = [[] for _ in clients]
     for number in range(rounds * len(rows)):
         for offset in range(len(clients)):

@@ -21,7 +21,7 @@ from fivestage.deployment.rollout import ready_pods, wait_for_rollout
 from fivestage.deployment.service_client import connect, smoke
 from fivestage.serving.service_settings import Settings
 
-PROBE_ROUNDS = 40  # times that each version gets the smoke rows: 2% of slow requests differ from noise
+PROBES = 960  # of each version, so that 2% of slow requests differ from noise on a node that is not busy
 SERVICE_PORT, POD_PORT = 80, 8000
 
 
@@ -175,7 +175,7 @@ class ClusterReleases:
                 with _check("canary smoke"):
                     smoke(services[0], model.expected)
                 mine, *others = [opened.enter_context(connect(one)) for one in services]
-                probes = probe_in_turns([mine, others[0]], model.expected.rows, PROBE_ROUNDS)
+                probes = probe_in_turns([mine, others[0]], model.expected.rows, PROBES)
                 before = [_traffic([mine]), _traffic(others)]  # without the probes
                 time.sleep(bake_seconds)
                 after = [_traffic([mine]), _traffic(others)]
