@@ -94,7 +94,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return next((at for at in (found["first"], found["latest"]) if at >= since), None)
 
     monkeypatch.setattr(loops, "first_decision", first_decision)
-    monkeypatch.setattr(loops, "decisions", lambda *_: 4)
+    monkeypatch.setattr(loops, "count_requests", lambda _: 4)
     return found
 
 
@@ -212,7 +212,7 @@ def test_only_a_service_without_any_request_has_nothing_to_monitor(
     if waits:
         assert loop.reason_to_wait() == (
             "The log holds no decision from 2025-09-01 on, when monitoring of the champion starts; "
-            "4 earlier ones are not counted (smoke tests are logged too)."
+            "4 earlier requests are not counted (smoke tests are logged too)."
         )
 
 

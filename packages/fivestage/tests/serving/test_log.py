@@ -20,7 +20,7 @@ from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url as url_of
 from fivestage.serving.group_commit import Spool
-from fivestage.serving.log import open_store, predictions
+from fivestage.serving.log import count_requests, open_store, predictions
 from fivestage.serving.service_settings import Settings
 from fivestage.serving.store import EventRecord, PredictionRecord, ShadowRecord, Store
 from tests.serving.conftest import Traffic, deploy, free_port, messages, offline, post_events, running
@@ -108,6 +108,12 @@ def answered(number: int) -> PredictionRecord:
     return PredictionRecord(
         f"a-{number:04}", 1.5 + number, "1", number, 7, '{"rows":[{"é":"\\u0000"}]}', "{}"
     )
+
+
+def test_requests_are_counted_without_decoding_them(url: str, store: Store) -> None:
+    """Each row was decoded, only to be counted; this one is of another contract."""
+    store.write_answers([answered(1), answered(2)])
+    assert count_requests(url) == 2
 
 
 def told(number: int, body: str = "{}") -> EventRecord:

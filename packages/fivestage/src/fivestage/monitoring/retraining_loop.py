@@ -18,7 +18,7 @@ from fivestage.contract.contract import Contract, day_of, epoch_of
 from fivestage.evaluation.gates import ADVICE, Gate
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.registry.versions import ModelRegistry, Version
-from fivestage.serving.log import decisions, first_decision
+from fivestage.serving.log import count_requests, first_decision
 from fivestage.serving.served_version import shadow
 from fivestage.serving.service_settings import Settings
 
@@ -173,11 +173,11 @@ class RetrainingLoop:
         state = self.state()
         if state.periods or self._first_decision(state.until) is not None:
             return ""
-        earlier = decisions(self.database_url, self.contract)
+        earlier = count_requests(self.database_url)
         return (
             f"The log holds no decision from {day_of(state.until)} on, when monitoring of the champion "
-            f"starts; {earlier} earlier {'one is' if earlier == 1 else 'ones are'} not counted (smoke tests "
-            "are logged too)."
+            f"starts; {earlier} earlier {'request is' if earlier == 1 else 'requests are'} not counted "
+            "(smoke tests are logged too)."
         )
 
     def follow_verdict(self) -> TrainingResult | None:

@@ -66,10 +66,10 @@ def predictions(store: Store, contract: Contract, after: int = 0) -> Iterator[di
             }
 
 
-def decisions(database: str, contract: Contract) -> int:
-    """Return the number of decisions in the log."""
+def count_requests(database: str) -> int:
+    """Return the number of requests in the log."""
     with closing(open_store(database)) as store:
-        return sum(1 for _ in predictions(store, contract))
+        return store.count_answers()
 
 
 def first_decision(database: str, contract: Contract, since: int, log_offset: int = 0) -> int | None:

@@ -83,6 +83,11 @@ class PostgresStore(Store):
                 f"{insert} ON CONFLICT DO NOTHING", [list(column) for column in zip(*rows, strict=True)]
             )
 
+    def count_answers(self) -> int:
+        """See `Store`."""
+        with self._transaction() as connection:
+            return int(connection.execute("SELECT COUNT(*) FROM answers").fetchall()[0][0])
+
     def _rows(self, table: str, columns: Sequence[str], after: int) -> Iterator[Any]:
         query = f"SELECT number, {', '.join(columns)} FROM {table} WHERE number > %s"  # noqa: S608
         if table != "events":  # whose numbers already follow the order of commits

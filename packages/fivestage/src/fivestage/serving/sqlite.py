@@ -85,7 +85,7 @@ class SqliteStore(Store):
         self._is_long = pages > LONG_LOG
 
     def count_answers(self) -> int:
-        """Count the answers."""
+        """See `Store`."""
         return int(self._connection.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
 
     def delete_answers(self, up_to: int) -> None:

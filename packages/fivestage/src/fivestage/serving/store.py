@@ -73,6 +73,10 @@ class Store(ABC):
         self._insert("shadows", ShadowRecord, shadows)
 
     @abstractmethod
+    def count_answers(self) -> int:
+        """Count the answers."""
+
+    @abstractmethod
     def write_events(self, events: Sequence[EventRecord]) -> list[int | None]:
         """Insert events in one transaction; return their numbers, None for a known identity."""
 
