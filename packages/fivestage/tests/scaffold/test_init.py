@@ -1503,3 +1503,11 @@ def test_entities_that_differ_in_letter_case_are_named(tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "table.csv", index=False)
     found = draft(InitOptions(str(tmp_path / "table.csv"), "y", "at", keys=("shop",)))
     assert "shop: 3 values if upper and lower case were the same" in "\n".join(report(found))
+
+
+def test_numbers_that_no_model_computes_with_are_left_out(tmp_path: Path) -> None:
+    """Their squares overflow, and a linear model would get NaN."""
+    found = draft(options_of(odd_tables.empty_columns(tmp_path)))
+    reasons = {column.header: column.left_out for column in found.left_out}
+    assert reasons["huge"].endswith("e+300, too large to compute with")
+    assert "tiny" not in reasons

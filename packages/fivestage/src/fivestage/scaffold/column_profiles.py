@@ -62,6 +62,7 @@ CENTURIES = (1700, 2100)  # range of plausible years
 DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}-\d\d\d?|\d\d-\d{4}"
 WORDS = ("y", "n", "yes", "no", "true", "false", "on", "off", "null", "kind")  # of YAML; of an event
 LEAST_OF_FORM = 0.01  # minimum share of values for an additional timestamp format
+LARGEST = 1e37  # number that models compute with: squares of larger ones overflow, and so do trees in float32
 TRIED = 100  # values, of which a format must parse at least one
 SHORTEST_TIME = len("2022-1")  # median characters
 NINES = (1, 9, 99, 999, 9_999, 99_999, 999_999, 99.9, 999.9, 9_999.9, 99.99, 999.99, 999.25)
@@ -394,6 +395,11 @@ def _number(profile: ColumnProfile, values: pd.Series) -> ColumnProfile:
     times_of_day = profile.distinct > FEW_LEVELS and _mostly(texts, DIGITS_OF_DAY)
     if padded and is_code and not times_of_day:
         return _category(profile, values)
+    reasons = {
+        "it numbers the rows": serial,
+        "it is an identifier": named,
+        f"its values reach {known.abs().max():.0e}, too large to compute with": known.abs().max() > LARGEST,
+    }
     profile = replace(
         profile,
         kind="integer" if whole else "number",
@@ -401,7 +407,7 @@ def _number(profile: ColumnProfile, values: pd.Series) -> ColumnProfile:
         whole=whole and not padded,
         sentinel=None if serial or named else sentinel_of(known),
         identifier=serial,
-        left_out="it numbers the rows" if serial else "it is an identifier" if named else "",
+        left_out=next((reason for reason, applies in reasons.items() if applies), ""),
     )
     return _with_range(profile, values, numbers)
 

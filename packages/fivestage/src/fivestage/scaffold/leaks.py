@@ -21,7 +21,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from fivestage.common.clock import minute_of_day, weekday
 from fivestage.common.columns import Floats, fill_empty_columns
-from fivestage.scaffold.column_profiles import ColumnProfile
+from fivestage.scaffold.column_profiles import LARGEST, ColumnProfile
 from fivestage.scaffold.target import Target
 
 SAMPLE = 20_000
@@ -37,7 +37,6 @@ MOST_NAMED = 3  # columns
 LEAST_WEIGHT = 0.05  # minimum importance, relative to the most important column
 FOLDS = 5
 SEED = 0
-LARGEST = 1e37  # within the range of the trees' float32
 
 
 def numbers_of(table: pd.DataFrame, columns: Sequence[ColumnProfile]) -> Floats:
