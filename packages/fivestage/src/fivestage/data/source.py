@@ -76,7 +76,7 @@ class Source:
             OSError: when the file cannot be opened; within `reading`, a UserError.
             ValueError: when the file cannot be parsed; within `reading`, a UserError.
         """
-        path = self.place if "://" in self.place else ROOT / Path(self.place).expanduser()
+        path = self.path or self.place
         parquet = Path(self.place).suffix in PARQUET
         return pd.read_parquet(path) if parquet else pd.read_csv(path, low_memory=False)
 

@@ -103,9 +103,8 @@ class BatchModel:
                 # Missing values make the column float: 2 would be written as 2.0.
                 answers[name] = answers[name].astype("Int64")
         quarantine_file = quarantine / "scoring.csv" if "://" in target else Path(f"{target}.quarantine.csv")
-        write_quarantine(
-            checked.quarantined, quarantine_file
-        )  # first, so that no row is lost if a write fails
+        # First, so that no row is lost if a write fails.
+        write_quarantine(checked.quarantined, quarantine_file)
         write_batch(answers, target)
         counts = Counter(map(str, decisions)) if decisions.dtype.kind == "O" else Counter()
         return BatchResult(len(good), dict(counts), len(checked.quarantined), str(quarantine_file))

@@ -26,7 +26,6 @@ if TYPE_CHECKING:  # Evidently takes seconds to import
     from fivestage.monitoring.period import MonitoredPeriod
 
 NO_REQUESTS = "The service has had no request yet: its log holds no decision to monitor."
-NO_CHAMPION = "The registry has no champion yet to compare predictions with: train one with `make train`."
 STATE_FILE = "periods.json"
 
 
@@ -112,7 +111,9 @@ class RetrainingLoop:
     folder: str
     database_url: str
     pipelines: Pipelines
-    no_champion: ClassVar[str] = NO_CHAMPION  # a reason to wait
+    no_champion: ClassVar[str] = (  # a reason to wait
+        "The registry has no champion yet to compare predictions with: train one with `make train`."
+    )
 
     def check(self, as_of: str) -> "tuple[MonitoredPeriod, RetrainingDecision]":
         """Monitor the period from a day on, such as `2024-01-31`, as of its end, and no earlier one.
@@ -169,7 +170,7 @@ class RetrainingLoop:
         if self._first_decision(0) is None:
             return NO_REQUESTS
         if ModelRegistry(self.contract.name).champion() is None:
-            return NO_CHAMPION
+            return self.no_champion
         state = self.state()
         if state.periods or self._first_decision(state.until) is not None:
             return ""
