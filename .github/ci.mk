@@ -7,7 +7,7 @@ ACCEPTED :=   # vulnerabilities that do not affect us, each with the reason in a
 GRYPE ?= grype
 SYFT ?= syft
 
-.PHONY: scan scan-images sbom budget kind pin verify issue propose facts deliver newest
+.PHONY: scan scan-images sbom budget kind pin verify issue facts deliver
 
 # known vulnerabilities of the locked packages (queries PyPI)
 scan: $(DEVELOPMENT)
@@ -54,10 +54,6 @@ NOTICE ?= reports/notices/monitoring.md
 issue: $(INSTALLED)
 	@$(BIN)/python -m fivestage.ci issue $(NOTICE)
 
-# open a pull request with FILES (taken from the folder FROM) and NOTICE as its text (needs gh)
-propose: $(INSTALLED)
-	@$(BIN)/python -m fivestage.ci propose $(NOTICE) $(FILES) $(if $(FROM),--from $(FROM))
-
 # print the facts of NOTICE for later steps, one name=value per line
 facts: $(INSTALLED)
 	@$(BIN)/python -m fivestage.ci facts $(NOTICE)
@@ -65,7 +61,3 @@ facts: $(INSTALLED)
 # start the workflow that delivers the champion to production (needs gh)
 deliver:
 	gh workflow run cd.yml
-
-# lock the newest versions that pyproject.toml allows, and run the tests with them
-newest: $(DEVELOPMENT)
-	@$(BIN)/python -m fivestage.ci.newest

@@ -61,7 +61,7 @@ def test_what_is_used_is_our_own_or_pinned_and_its_version_is_told(step: Step) -
         assert (ROOT / step.uses.removeprefix("$/") / "action.yml").is_file()
         return
     told = [line for line in lines() if f"uses: {step.uses}" in line]
-    assert all(re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line) for line in told)
+    assert all(re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+( # |$)", line) for line in told)
     if step.uses.startswith("actions/checkout@"):
         assert step.given["persist-credentials"] is False
 

@@ -23,4 +23,4 @@ def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
     state = tmp_path / "github.json"
     monkeypatch.setenv("FAKE_GH", str(state))
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    return lambda: json.loads(state.read_text()) if state.exists() else {"issue": [], "pr": [], "other": []}
+    return lambda: json.loads(state.read_text()) if state.exists() else {"issue": [], "other": []}

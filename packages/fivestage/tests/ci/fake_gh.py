@@ -20,12 +20,11 @@ def body(words: list[str], *, old: str = "") -> str:
 
 
 def listed(things: list[dict[str, Any]], words: list[str]) -> str:
-    """The open ones with the label, or on the branch."""
+    """The open ones with the label."""
     wanted = [
         {name: one[name] for name in option(words, "--json").split(",")}
         for one in things
-        if one["open"]
-        and {one["label"], one["head"]} & {option(words, "--label"), option(words, "--head")} - {""}
+        if one["open"] and one["label"] == option(words, "--label")
     ]
     return json.dumps(wanted)
 
@@ -33,11 +32,7 @@ def listed(things: list[dict[str, Any]], words: list[str]) -> str:
 def change(things: list[dict[str, Any]], verb: str, words: list[str]) -> str:
     """Create, edit, comment on or close one."""
     if verb == "create":
-        told = {
-            "title": option(words, "--title"),
-            "label": option(words, "--label"),
-            "head": option(words, "--head"),
-        }
+        told = {"title": option(words, "--title"), "label": option(words, "--label")}
         new = {"number": len(things) + 1, "open": True, "comments": [], "body": body(words), **told}
         things.append(new)
         return f"https://github.example/{new['number']}"
@@ -53,12 +48,12 @@ def change(things: list[dict[str, Any]], verb: str, words: list[str]) -> str:
 
 def main(words: list[str]) -> int:
     """Answer as GitHub would; what we do not use is an error."""
-    state = json.loads(STATE.read_text()) if STATE.exists() else {"issue": [], "pr": [], "other": []}
+    state = json.loads(STATE.read_text()) if STATE.exists() else {"issue": [], "other": []}
     kind, verb, *rest = words
-    if kind in ("issue", "pr") and verb == "list":
-        sys.stdout.write(listed(state[kind], rest))
-    elif kind in ("issue", "pr") and verb in ("create", "edit", "comment", "close"):
-        sys.stdout.write(change(state[kind], verb, rest))
+    if (kind, verb) == ("issue", "list"):
+        sys.stdout.write(listed(state["issue"], rest))
+    elif kind == "issue" and verb in ("create", "edit", "comment", "close"):
+        sys.stdout.write(change(state["issue"], verb, rest))
     elif (kind, verb) in (("label", "create"), ("workflow", "run"), ("attestation", "verify")):
         state["other"].append(words)
     else:

@@ -74,10 +74,3 @@ def test_where_no_period_was_over_nothing_is_told(
     assert run(monkeypatch, verb, str(tmp_path / "monitoring.md")) == 0
     assert capsys.readouterr().out == ""
     assert not github()["issue"]
-
-
-def test_nothing_is_proposed_without_its_text(
-    github: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert "retraining.md" in str(run(monkeypatch, "propose", str(tmp_path / "retraining.md"), "a"))
-    assert not github()["pr"]

@@ -1,1 +1,1 @@
-"""Tasks that only workflows run: notify people on GitHub, and test the newest libraries."""
+"""Tasks that only workflows run: keep people informed by an issue on GitHub."""

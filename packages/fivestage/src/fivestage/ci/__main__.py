@@ -1,4 +1,4 @@
-"""`python -m fivestage.ci issue|propose|facts NOTICE`, called by the make targets of the workflows."""
+"""`python -m fivestage.ci issue|facts NOTICE`, called by the make targets of the workflows."""
 
 import sys
 from pathlib import Path
@@ -26,17 +26,6 @@ def facts(notice: NoticeFile) -> None:
     """Print the notice's facts for the next steps of a workflow, one name=value per line."""
     if content := _read_if_written(notice):
         typer.echo("\n".join(f"{name}={value}" for name, value in content.facts.items()))
-
-
-@app.command()
-def propose(
-    notice: NoticeFile,
-    files: Annotated[list[str], typer.Argument(help="files to commit")],
-    base: Annotated[str, typer.Option(help="branch to merge into")] = "main",
-    source: Annotated[Path, typer.Option("--from", help="folder with the new files")] = Path(),
-) -> None:
-    """Open or update a pull request with these files and the notice's text."""
-    typer.echo(github.propose(read_notice(notice), files, base, source))
 
 
 def _read_if_written(path: Path) -> Notice | None:

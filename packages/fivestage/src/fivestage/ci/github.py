@@ -1,21 +1,15 @@
-"""Keep one issue and one pull request up to date for each kind of notice, with GitHub's command `gh`."""
+"""Keep one issue up to date for each kind of notice, with GitHub's command `gh`."""
 
 import json
-import shutil
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from fivestage.common.errors import UserError
 from fivestage.common.programs import run_program
 from fivestage.reporting.notices import Notice
-
-AUTHOR = ("github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com")
 
 
 def update_issue(notice: Notice) -> str:
     """Open, update or close the issue of a notice's kind."""
-    issue = _open_one("issue", "--label", notice.kind)
+    issue = _open_issue_of(notice.kind)
     if issue is None:
         return _open_issue(notice) if notice.attention else "All is well, and no issue is open."
     number, before = str(issue["number"]), issue["body"].replace("\r\n", "\n").strip()
@@ -29,30 +23,6 @@ def update_issue(notice: Notice) -> str:
     return f"Issue {number} is closed."
 
 
-def propose(notice: Notice, files: Sequence[str], base: str, source: Path = Path()) -> str:
-    """Commit files on a branch of the notice's kind, and open or update its pull request."""
-    for name in files if source != Path() else ():
-        if not (source / name).is_file():
-            raise UserError(
-                f"{source / name} is missing: check the files that the previous job has uploaded."
-            )
-        shutil.copyfile(source / name, name)
-    branch = f"proposal/{notice.kind}"
-    _run("git", "add", "--", *files)
-    if not _run("git", "diff", "--cached", "--name-only"):
-        return "Nothing has changed, so nothing is proposed."
-    _run("git", "switch", "--force-create", branch)
-    name, email = AUTHOR
-    _run("git", "-c", f"user.name={name}", "-c", f"user.email={email}", "commit", "--message", notice.title)
-    _run("git", "-c", "credential.helper=!gh auth git-credential", "push", "--force", "origin", branch)
-    if pull_request := _open_one("pr", "--head", branch):
-        number = str(pull_request["number"])
-        _run("gh", "pr", "edit", number, *_text_of(notice), stdin=notice.body)
-        return f"Pull request {number} is up to date."
-    branches = ("--base", base, "--head", branch)
-    return f"Opened {_run('gh', 'pr', 'create', *branches, *_text_of(notice), stdin=notice.body)}."
-
-
 def _open_issue(notice: Notice) -> str:
     about = ("--force", "--description", "Opened and closed by a workflow")
     _run("gh", "label", "create", notice.kind, *about)
@@ -60,10 +30,10 @@ def _open_issue(notice: Notice) -> str:
     return f"Opened {_run('gh', 'issue', 'create', *label, *_text_of(notice), stdin=notice.body)}."
 
 
-def _open_one(kind: str, *selection: str) -> dict[str, Any] | None:
-    """The first open issue or pull request that matches a selection."""
+def _open_issue_of(kind: str) -> dict[str, Any] | None:
+    """The open issue of a kind, which is its label."""
     fields = ("--state", "open", "--json", "number,body", "--limit", "1")
-    listed = json.loads(_run("gh", kind, "list", *selection, *fields))
+    listed = json.loads(_run("gh", "issue", "list", "--label", kind, *fields))
     return dict(listed[0]) if listed else None
 
 

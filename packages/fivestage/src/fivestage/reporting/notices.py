@@ -1,6 +1,6 @@
-"""Notices: reports of a run that become an issue or a pull request.
+"""Notices: reports of a run that become an issue.
 
-A notice is a Markdown file with YAML front matter. `fivestage.ci` opens issues and pull requests from it.
+A notice is a Markdown file with YAML front matter, which `fivestage.ci` turns into an issue.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -20,7 +20,7 @@ class Notice:
     """A report for people, and whether it needs their attention."""
 
     kind: str  # `monitoring` or `retraining`; at most one issue per kind is open
-    title: str  # of the issue or pull request
+    title: str  # of the issue
     attention: bool  # whether a person must act on it
     body: str  # markdown
     facts: dict[str, str] = field(default_factory=dict)  # outputs for the workflow's next steps, by name

@@ -52,7 +52,7 @@ class Report:
     problem: Problem
     results: Path = RESULTS  # folder in which each stage saves its results
     page: Path = REPORTS / "index.html"  # HTML page; the model card is next to it
-    notices: Path = REPORTS / "notices"  # notices from which CI opens issues and pull requests
+    notices: Path = REPORTS / "notices"  # notices from which CI opens issues
 
     @property
     def question(self) -> str:
