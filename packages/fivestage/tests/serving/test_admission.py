@@ -30,13 +30,13 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import connect, url
-from fivestage.serving.admission import MAX_HEAD_BYTES, Admission
+from fivestage.serving.http_protocol import MAX_HEAD_BYTES
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.service_app import PredictionApp
 from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import Deployed, Running, Traffic, deploy, first_events, free_port, running
 from tests.serving.prediction_app import create_app
-from tests.serving.test_hostile import CHUNKED, connected, good
+from tests.serving.test_hostile import CHUNKED, connected, good, said
 from tests.synthetic import synthetic_problem
 
 PROBLEM = "application/problem+json"
@@ -304,41 +304,66 @@ def test_too_many_at_once_are_turned_away(
     assert 'http_requests_total{handler="/predict",method="POST",status="503"} 1.0' in counted
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        (b"Content-Length: 2", b"Content-Length: 2x"),
-        (b"Content-Length: 2", b"Content-Length: 2, 9"),
-        (b"Content-Length: 2", b"Content-Length: 2\r\nContent-Length: 2"),
-        (b"Content-Length: 2", b"Content-Length: 2\r\nTransfer-Encoding: chunked"),
-        (b"Content-Length: 2", b"Content-Length: 2\nTransfer-Encoding: chunked"),
-        (b"Content-Length: 2", b"Content-Length: 2\r\nConnection: close"),
-        (b"Content-Length: 2", b"Content-Length: 2\r\nConnection: keep-alive, close"),
-        (b"Content-Length: 2", b"Content-Length : 50\r\nContent-Length: 2"),
-        (b"Content-Length: 2", b"Content-Length: 2\r\nTransfer-Encoding : chunked"),
-        (b"Content-Length: 2", b"Content-Length: 2\r\n Transfer-Encoding: chunked"),
-        (b"Content-Length: 2", b"Content-Length: 2\r\nX: y\rTransfer-Encoding: chunked"),
-        (b"Content-Length: 2", b"Content-Length: 2\r\nX: \x00"),
-        (b"Host: x", b"X: " + b"y" * MAX_HEAD_BYTES),
-        (b"Host: x", b"Host x"),
-        (b"POST /predict", b"POST /predict FOO"),
-        (b"POST /predict", b"post /predict"),
-        (b"HTTP/1.1", b"HTTP/1.0"),
-        (b"POST /predict", b"GET /healthz"),
-        (b"{}", b"{}GET /healthz HTTP/1.1\r\n\r\n"),
-        (b"{}", b"{"),
-    ],
+# What parsers read differently, so that a request could be smuggled past a proxy.
+AMBIGUOUS = (
+    (b"Content-Length: 2", b"Content-Length: 2x"),
+    (b"Content-Length: 2", b"Content-Length: 2, 9"),
+    (b"Content-Length: 2", b"Content-Length: 2\r\nContent-Length: 2"),
+    (b"Content-Length: 2", b"Content-Length: 2\r\nTransfer-Encoding: chunked"),
+    (b"Content-Length: 2", b"Content-Length: 2\nTransfer-Encoding: chunked"),
+    (b"Content-Length: 2", b"Content-Length: 2\r\nConnection: close"),
+    (b"Content-Length: 2", b"Content-Length: 2\r\nConnection: keep-alive, close"),
+    (b"Content-Length: 2", b"Content-Length : 50\r\nContent-Length: 2"),
+    (b"Content-Length: 2", b"Content-Length: 2\r\nTransfer-Encoding : chunked"),
+    (b"Content-Length: 2", b"Content-Length: 2\r\n Transfer-Encoding: chunked"),
+    (b"Content-Length: 2", b"Content-Length: 2\r\nX: y\rTransfer-Encoding: chunked"),
+    (b"Content-Length: 2", b"Content-Length: 2\r\nX: \x00"),
+    (b"Host: x", b"X: " + b"y" * MAX_HEAD_BYTES),
+    (b"Host: x", b"Host x"),
+    (b"POST /predict", b"POST /predict FOO"),
+    (b"POST /predict", b"post /predict"),
+    (b"HTTP/1.1", b"HTTP/1.0"),
+    (b"POST /predict", b"GET /healthz"),
+    (b"{}", b"{}GET /healthz HTTP/1.1\r\n\r\n"),
+    (b"{}", b"{"),
 )
-def test_only_a_complete_post_without_ambiguity_is_shed_unparsed(changed: tuple[bytes, bytes]) -> None:
-    """What a proxy reads differently could smuggle a request; a health check that has a length was shed."""
-    admission = Admission(Settings(max_in_flight=1))
+
+
+def test_a_full_service_reads_the_same_requests_as_an_idle_one(deployed: Deployed) -> None:
+    """It looked at unparsed bytes to refuse them, by rules of its own."""
     request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
-    assert not admission.sheds(request)
-    with admission:
-        assert admission.sheds(request)
-        assert admission.sheds(request.replace(b"Host: x", b"connection: keep-alive\r\nhost:x"))
-        assert changed[0] in request
-        assert not admission.sheds(request.replace(*changed))
+    health_check = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    limits = {"request_seconds": 1, "keep_alive_seconds": 1}
+    found = []
+    for in_flight in (0, 64):
+        with running(with_settings(deployed, **limits)) as service, ExitStack() as stack:
+            admission = service.server.config.loaded_app.state.admission
+            admission.in_flight = in_flight
+            clients = []
+            for changed in AMBIGUOUS:
+                assert changed[0] in request
+                clients.append(stack.enter_context(connected(service)))
+                clients[-1].sendall(request.replace(*changed) + health_check)
+            answers = [said(client) for client in clients]
+            found.append([re.findall(rb"HTTP/1\.1 (\d+) ", answer) for answer in answers])
+            admission.in_flight = 0
+    idle, full = found
+    for changed, one, other in zip(AMBIGUOUS, idle, full, strict=True):
+        pairs = zip(other, one, strict=True)
+        assert all(status in (expected, b"503") for status, expected in pairs), changed
+    assert full[:5] == [[b"400"]] * 5
+    assert idle[5] == [b"415"]
+    assert full[5] == [b"503"]
+
+
+def test_a_connection_is_idle_after_a_request_that_was_shed(deployed: Deployed, traffic: Traffic) -> None:
+    """It counted as one without a request, and got a 408."""
+    limits = {"request_seconds": 1, "keep_alive_seconds": 3, "max_in_flight": 1}
+    with running(with_settings(deployed, **limits)) as service, connected(service) as client:
+        service.server.config.loaded_app.state.admission.in_flight = 1
+        client.sendall(good(traffic))
+        assert said(client).count(b"HTTP/1.1 ") == 1
+        service.server.config.loaded_app.state.admission.in_flight = 0
 
 
 def loop_of(service: Running, traffic: Traffic) -> asyncio.AbstractEventLoop:
@@ -374,7 +399,8 @@ def test_the_rest_of_a_head_is_no_request(deployed: Deployed, traffic: Traffic) 
         service.server.config.loaded_app.state.admission.in_flight = 1
         client.sendall(good(traffic))
         assert client.recv(65_536).startswith(b"HTTP/1.1 503 ")
-        assert 'handler="shed"' not in service.client.get("/metrics").text
+        counted = service.client.get("/metrics").text
+        assert 'http_requests_total{handler="shed",method="POST",status="503"} 1.0' in counted
         service.server.config.loaded_app.state.admission.in_flight = 0
 
 

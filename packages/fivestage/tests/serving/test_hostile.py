@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fivestage.artifact.artifact import Artifact
-from fivestage.serving.admission import MAX_HEAD_BYTES
+from fivestage.serving.http_protocol import MAX_HEAD_BYTES
 from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import Running, Traffic, deploy, running
 
@@ -245,6 +245,41 @@ def test_the_body_of_a_request_that_would_upgrade_is_never_another_request(
     assert "WebSocket" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    "upgrade", [UPGRADE, b"connection: close-not,upgrade\r\nuPGRADE:\tx\r\nUpgrade: h2c\r\n"]
+)
+@pytest.mark.parametrize("before", [b"", INNER, INNER[:-2] + UPGRADE + b"\r\n"])
+def test_who_would_upgrade_is_answered_wherever_the_head_is_cut(
+    strict: Running, traffic: Traffic, before: bytes, upgrade: bytes
+) -> None:
+    """A head that was cut before its header, or that followed another request, was refused."""
+    body = good(traffic).partition(b"\r\n\r\n")[2]
+    plain = good(traffic).replace(b"\r\nHost: x\r\n", b"\r\nHost: x\r\n" + upgrade)
+    chunked = CHUNKED.replace(b"\r\nHost: x\r\n", b"\r\nHost: x\r\n" + upgrade)
+    chunked += b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    expected = [b"200"] * (2 + bool(before))
+    with connected(strict) as connection:
+        for request in (plain, chunked):
+            for cut in range(1, len(request), 5):
+                connection.sendall(before + request[:cut])
+                time.sleep(0.002)
+                connection.sendall(request[cut:] + INNER)
+                answers = b""
+                while answers.count(b"HTTP/1.1 ") < len(expected) or not answers.endswith(b"}"):
+                    answers += (received := connection.recv(65_536))
+                    assert received, answers
+                assert [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]] == expected
+                assert b'"predictions":[{' in answers
+
+
+def test_many_requests_to_upgrade_in_one_packet_are_answered_in_turn(strict: Running) -> None:
+    with connected(strict) as connection:
+        connection.sendall(
+            (INNER[:-2] + UPGRADE + b"\r\n") * 2000 + INNER[:-2] + b"Connection: close\r\n\r\n"
+        )
+        assert said(connection).count(b"HTTP/1.1 200 ") == 2001
+
+
 def test_a_body_that_begins_a_packet_with_the_end_of_its_head_is_not_changed(strict: Running) -> None:
     body = b"{}\r\nupgrade: h2c"
     with connected(strict) as connection:
@@ -292,6 +327,31 @@ def test_a_refusal_waits_until_the_requests_before_are_answered(
     assert b'"predictions":[{' in answers
 
 
+def test_a_client_that_leaves_before_its_answers_is_no_failure_of_ours(
+    live: Running, traffic: Traffic, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first of several requests was not told that its client is gone, and its answer failed."""
+    held: list[asyncio.Future[None]] = []
+
+    def hold(_: object) -> asyncio.Future[None]:
+        held.append(asyncio.get_running_loop().create_future())
+        return held[-1]
+
+    monkeypatch.setattr(live.service._commit, "add", hold)
+    with connected(live) as connection:
+        connection.sendall(good(traffic) + INNER)
+        while not held:
+            time.sleep(0.01)
+        loop = held[0].get_loop()
+        connections: set[Any] = {*live.server.server_state.connections}
+        loop.call_soon_threadsafe(connections.pop().transport.abort)
+        assert said(connection) == b""
+    loop.call_soon_threadsafe(held[0].set_result, None)
+    while live.server.server_state.tasks:
+        time.sleep(0.01)
+    assert [one.message for one in caplog.records if one.levelname == "ERROR"] == []
+
+
 @pytest.mark.parametrize("rest", [b"", b"z\r\n"])
 def test_a_request_answered_before_its_body_is_not_answered_again(strict: Running, rest: bytes) -> None:
     """A public route does not read the body; its client got a 408 or a 400 too."""
@@ -311,7 +371,13 @@ def test_a_body_may_be_packed_and_no_more_than_its_limit_unpacked(
     plain = strict.client.post("/predict", json=traffic.request(0)).json()["predictions"]
     answer = strict.client.post("/predict", content=pack(body), headers=sent)
     assert answer.json()["predictions"] == plain
-    for hostile, status in ((pack(b" " * 50_000_000), 413), (body, 400), (pack(body)[:-9], 400), (b"", 400)):
+    for hostile, status in (
+        (pack(b" " * 50_000_000), 413),
+        (body, 400),
+        (pack(body)[:-9], 400),
+        (pack(body) + b"more", 400),
+        (b"", 400),
+    ):
         assert strict.client.post("/predict", content=hostile, headers=sent).status_code == status
     refused = strict.client.post("/predict", content=body, headers=sent | {"content-encoding": "br"})
     assert refused.status_code == 415

@@ -13,20 +13,9 @@ from starlette.types import Scope
 from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.service_settings import Settings
 
-MAX_HEAD_BYTES = 65_536  # of a request without its body
 MAX_CLIENTS = 10_000  # tracked by the rate limit; beyond that the least recent one is forgotten
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 OWN_SITE = frozenset((b"same-origin", b"none"))  # Sec-Fetch-Site of own pages, and of no page
-# The head of a POST that every parser accepts and reads alike: no rare characters, one Content-Length.
-_HEADERS = rb"""
-    (?: (?! content-length: | transfer-encoding: | expect: | upgrade: | connection: (?! [ ]*keep-alive\r ) )
-        [\w-]++ : [\t\x20-\x7e]*+ \r\n )*+
-"""
-_PLAIN_HEAD = re.compile(
-    rb"POST[ ]/[\w/.~%%?&=+,:-]*[ ]HTTP/1\.1\r\n (?i: %b content-length:[ ]*(\d+)\r\n %b ) \r\n"
-    % (_HEADERS, _HEADERS),
-    re.VERBOSE,
-)
 _FORWARDED = re.compile(r'for="?\[?([^\]";,\s]+)', re.IGNORECASE)
 _PORT = re.compile(r"^([^:]+):\d+$")
 
@@ -44,15 +33,13 @@ class Admission:
         # Token buckets: tokens left, and as of when.
         self._clients: OrderedDict[bytes | str, tuple[float, float]] = OrderedDict()
 
-    def sheds(self, data: bytes) -> bool:
-        """Whether to refuse these bytes unparsed: the limit is reached and they are one complete POST."""
-        if self.in_flight + self._arrived < self._max_in_flight:
-            return False
-        head = _PLAIN_HEAD.match(data, 0, MAX_HEAD_BYTES)
-        return head is not None and head[1] == b"%d" % (len(data) - head.end())
+    @property
+    def is_full(self) -> bool:
+        """Whether the limit is reached, with the complete requests whose tasks have yet to run."""
+        return self.in_flight + self._arrived >= self._max_in_flight
 
     def count_arrival(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Count a complete request whose task has not yet run, so that one burst cannot exceed the limit."""
+        """Count a complete request whose task has yet to run, so that one burst cannot exceed the limit."""
         if self._arrived == 0:
             loop.call_soon(self._forget_arrivals)
         self._arrived += 1
