@@ -1,5 +1,6 @@
 """Whatever a client sends is answered as documented; the Open Inference Protocol is understood."""
 
+import gzip
 import json
 import math
 import re
@@ -7,6 +8,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import numpy as np
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.contract.contract import Contract
+from fivestage.serving.inference_protocol import HEAD_LENGTH
 from tests.serving.conftest import Running, Traffic, deploy, running
 from tests.serving.test_schema import ANYTHING, EVENTS, GOOD
 
@@ -206,3 +209,45 @@ def test_columns_of_different_lengths_are_refused(shared: Running) -> None:
     refused = shared.client.post(INFER, json={"inputs": [tensor, longer]})
     assert refused.status_code == 422
     assert shared.client.post(INFER, json={"inputs": [tensor]}).json()["errors"][0]["row"] == 0
+
+
+@pytest.mark.parametrize(
+    ("tensor", "rest"),
+    [
+        ({"datatype": "INT8", "parameters": {"binary_data_size": 1_900_000}}, b"\1" * 1_900_000),
+        ({"datatype": "BYTES", "parameters": {"binary_data_size": 1_900_000}}, b"\0" * 1_900_000),
+        ({"datatype": "FP64", "data": [1] * 600_000}, b""),
+    ],
+)
+def test_too_many_rows_of_tensors_are_refused_before_they_are_unpacked(
+    shared: Running, monkeypatch: pytest.MonkeyPatch, tensor: dict[str, Any], rest: bytes
+) -> None:
+    """Two compressed kilobytes became two million rows, and stopped the event loop for 3.5 seconds."""
+    predict = AsyncMock()
+    monkeypatch.setattr(shared.service, "predict", predict)
+    rows = len(tensor.get("data", rest)) // (4 if tensor["datatype"] == "BYTES" else 1)
+    head = json.dumps({"inputs": [{"name": "customer", "shape": [rows], **tensor}]}).encode()
+    headers = {HEAD_LENGTH: str(len(head)), "content-encoding": "gzip"}
+    refused = shared.client.post(INFER, content=gzip.compress(head + rest), headers=headers | OCTETS)
+    assert refused.status_code == 422
+    assert refused.json()["detail"] == f"{rows} rows are too many: send at most 1000 at once."
+    predict.assert_not_called()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_a_tensor_of_strings_holds_as_many_as_its_shape_says(shared: Running, rows: int) -> None:
+    part = struct.pack("<I", 3) + b"c01"
+    tensor = {"name": "customer", "shape": [rows], "datatype": "BYTES"}
+    head = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": 14}}]}).encode()
+    headers = {HEAD_LENGTH: str(len(head))}
+    refused = shared.client.post(INFER, content=head + 2 * part, headers=headers | OCTETS)
+    assert refused.status_code == 422
+    assert "Input 'customer'" in refused.json()["detail"]
+
+
+def test_the_datatype_of_a_tensor_is_one_of_the_protocol(shared: Running) -> None:
+    """Another one was accepted where the values are JSON."""
+    row = [{"name": name, "shape": [1], "datatype": "FP128", "data": [value]} for name, value in GOOD.items()]
+    refused = shared.client.post(INFER, json={"inputs": row})
+    assert refused.status_code == 422
+    assert "FP128" in refused.json()["detail"]

@@ -1,6 +1,7 @@
 """What the decoder takes and refuses; and that nothing makes it fail otherwise."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,23 @@ def test_all_missing_and_wrong_fields_are_named_at_once() -> None:
 def test_each_bad_row_is_reported_up_to_a_limit() -> None:
     found = refused(ROWS, {"rows": [{**GOOD, "order_number": -1}] * 30 + [GOOD]})
     assert [error["row"] for error in found["errors"]] == list(range(20))
+
+
+def test_what_a_hostile_body_costs_is_bounded() -> None:
+    """Other fields beside the rows were decoded too, 200,000 faults were listed, and 20 of them sent."""
+    names = [f"a{place}" for place in range(100_000)]
+    unknown = json.dumps(GOOD | dict.fromkeys(names, 1)).encode()
+    beside = json.dumps({"rows": [1]} | dict.fromkeys(names, 1)).encode()
+    tracemalloc.start()
+    try:
+        found = refused(ROWS, beside)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert found["errors"][0]["row"] == 0
+    found = refused(ROWS, unknown)
+    assert len(found["errors"]) == 20
+    assert "(19 more in `errors`)" in found["detail"]
 
 
 def test_too_many_rows_and_none_are_refused() -> None:

@@ -99,10 +99,12 @@ class Record:
         return values
 
     def faults(self, fields: Mapping[str, msgspec.Raw], row: int) -> list[Fault]:
-        """List every fault of one message's fields."""
+        """List the faults of one message's fields, up to a limit."""
         missing = [field for field in self._types if field in self._required and field not in fields]
         faults = [Fault("This field is missing", row, field) for field in missing]
         for field, raw in fields.items():
+            if len(faults) >= MAX_FAULTS:
+                break
             if field in self._types:
                 try:
                     msgspec.json.decode(raw, type=self._types[field])
@@ -130,6 +132,8 @@ class Intake:
         self._is_many = re.compile(rb'\s*\{\s*"' + plural.encode() + rb'"\s*:').match
         self._decode_many: Any = msgspec.json.Decoder(self.many).decode
         self._decode_one: Any = msgspec.json.Decoder(item).decode
+        undecoded = msgspec.defstruct("Undecoded", [(plural, list[msgspec.Raw])])
+        self._split: Any = msgspec.json.Decoder(undecoded).decode
 
     def parse(self, body: bytes) -> tuple[list[Struct], list[Plain]]:
         """Decode the items of a request body to messages and plain values, or refuse with 400 or 422."""
@@ -164,13 +168,13 @@ class Intake:
         return schemas
 
     def _problem(self, body: bytes, error: Exception) -> ProblemError:
-        """Build the 422 response, with every fault of every item up to a limit."""
+        """Build the 422 response, with the faults of all items up to a limit."""
         items: list[Any] = [body]
         if body.lstrip()[:1] == b"[":
             return ProblemError(422, f'The body is an array: send it as {{"{self.plural}": [...]}}.')
         if self._is_many(body):
             try:
-                items = msgspec.json.decode(body, type=dict[str, list[msgspec.Raw]])[self.plural]
+                items = getattr(self._split(body), self.plural)
             except _UNREADABLE:
                 items = []
         if len(items) > self.limit:
@@ -179,15 +183,16 @@ class Intake:
             )
         faults: list[Fault] = []
         for row, raw in enumerate(items):
-            if len(faults) < MAX_FAULTS:
-                faults += self._faults(raw, row)
-        first, *more = faults or [_fault(error, None)]
+            faults += self._faults(raw, row)
+            if len(faults) >= MAX_FAULTS:
+                break
+        first, *more = faults[:MAX_FAULTS] or [_fault(error, None)]
         location = (("row", first.row), ("field", first.field))
         place = ", ".join(f"{name} {value}" for name, value in location if value is not None)
         detail = f"{place}: {first.detail}" if place else first.detail
         if more:
             detail = f"{detail} ({len(more)} more in `errors`)"
-        return ProblemError(422, detail, [first, *more][:MAX_FAULTS])
+        return ProblemError(422, detail, [first, *more])
 
     def _faults(self, raw: Any, row: int) -> list[Fault]:
         """List the faults of an item, field by field where it can be split into fields."""

@@ -130,7 +130,7 @@ def inference_protocol(  # noqa: C901 (one function per route)
         body = await read_body(request, service.settings.max_body_bytes, BINARY.encode(), b"")
         inference, packed = _split(body, request.headers.get(HEAD_LENGTH))
         outputs = _requested_outputs(inference, form.tensors)
-        columns = columns_of(inference.inputs, packed)
+        columns = columns_of(inference.inputs, packed, contract.service.max_batch)
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         identifier, encoded = await service.predict(msgspec.json.encode({"rows": rows}))
         answer = decode_answer(encoded)
@@ -153,9 +153,8 @@ def _requested_outputs(
     by_name = {one.name: one for one in outputs}
     binary = bool(request.parameters.get("binary_data_output", False))
     requested = {one.name: bool(one.parameters.get("binary_data", binary)) for one in request.outputs}
-    if not by_name.keys() >= requested.keys():
-        unknown = ", ".join(sorted(map(repr, requested.keys() - by_name.keys())))
-        raise ProblemError(422, f"There is no output {unknown}: the outputs are {' and '.join(by_name)}.")
+    for unknown in requested.keys() - by_name.keys():
+        raise ProblemError(422, f"There is no output {unknown!r}: the outputs are {' and '.join(by_name)}.")
     return [(by_name[name], packed) for name, packed in (requested or dict.fromkeys(by_name, binary)).items()]
 
 
