@@ -7,11 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fivestage.features.problem import Problem
-from fivestage.serving.bodies import JsonBytes
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.service_app import PredictionApp
 from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
+
+JSON = "application/json"
 
 
 def create_app(problem: Problem, settings: Settings) -> FastAPI:
@@ -20,23 +21,23 @@ def create_app(problem: Problem, settings: Settings) -> FastAPI:
     service = app.service
 
     # `reads_rows` documents body and response; the service itself decodes the raw body by the contract.
-    @app.post("/predict", **app.reads_rows)
+    @app.post("/predict", tags=["Predictions"], **app.reads_rows)
     async def predict(request: Request, explain: bool = False) -> Response:  # noqa: FBT001, FBT002 (a query parameter)
         """Predict one row or many; `explain` adds the features that contributed most to each prediction."""
         identifier, predictions = await service.predict(await app.read(request), explain=explain)
-        return JsonBytes(predictions, identifier)
+        return Response(predictions, headers={"x-request-id": identifier}, media_type=JSON)
 
-    @app.post("/outcomes", **app.reads_events)
+    @app.post("/outcomes", tags=["Predictions"], **app.reads_events)
     async def outcomes(request: Request) -> Response:
         """Ingest one event or many, such as outcomes."""
-        return JsonBytes(await service.ingest(await app.read(request)))
+        return Response(await service.ingest(await app.read(request)), media_type=JSON)
 
-    @app.get("/model")
+    @app.get("/model", tags=["Model"])
     async def model() -> dict[str, Any]:
         """Describe the model being served, and what it was trained on."""
         return service.describe()
 
-    @app.post("/reload", responses=app.refusals(409))
+    @app.post("/reload", tags=["Model"], responses=app.refusals(409))
     async def reload() -> dict[str, Any]:
         """Check for a new model version now, and load it."""
         await service.reload()

@@ -113,6 +113,14 @@ def test_the_document_has_the_contracts_columns_and_its_example_is_a_row(keyed: 
         assert client.get("/healthz").json() == {"status": "alive"}
 
 
+def test_the_standard_routes_stand_in_named_sections_of_the_documentation(keyed: Settings) -> None:
+    """They stood under "default"."""
+    with TestClient(create_app(PROBLEM, keyed)) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    for path in ("/predict", "/outcomes", "/model", "/reload", "/healthz", "/readyz", "/metrics", "/v2"):
+        assert all(operation["tags"] for operation in paths[path].values()), path
+
+
 def test_the_form_has_a_field_for_each_column(keyed: Settings) -> None:
     with TestClient(create_app(PROBLEM, keyed)) as client:
         page = client.get("/").text

@@ -73,23 +73,25 @@ class ServiceApp(FastAPI):
         # As Starlette's `Router` does with the middleware it is given; FastAPI has no argument for it.
         self.router.middleware_stack = AdmissionMiddleware(self.router, admission, public.routes)
 
-        @public.get("/healthz")
+        operations = APIRouter(tags=["Operations"])
+
+        @operations.get("/healthz")
         async def alive() -> dict[str, str]:
             """Liveness probe."""
             return {"status": "alive"}
 
-        @public.get("/readyz", responses=refusals(503))
+        @operations.get("/readyz", responses=refusals(503))
         async def ready() -> dict[str, str]:
             """Readiness probe; `detail` says what an operator should know."""
             require_ready(service)
             return {"status": "ready", "detail": service.status_detail}
 
-        @public.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+        @operations.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
         async def metrics() -> Response:
             """Metrics in Prometheus' text format."""
             return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
-        public.routes.extend(documentation_pages(title))
+        public.routes.extend([*operations.routes, *documentation_pages(title)])
 
     def add_standard_routes(self) -> None:
         """Add the public routes; call it last, as routes are matched in order."""
