@@ -303,6 +303,26 @@ def test_a_postgres_that_goes_and_comes_loses_no_answer(
         post_events(service.client, {"traffic": traffic.events["traffic"]})
 
 
+def test_a_locked_postgres_is_treated_like_one_that_is_away(
+    tmp_path: Path, artifact: Artifact, traffic: Traffic, contract: Contract, present: Postgres
+) -> None:
+    """Answers waited for as long as the lock was held, as while an operator changes or moves a table."""
+    psycopg = pytest.importorskip("psycopg")
+    with psycopg.connect(present.url, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS answers, events, shadows")
+        with running(settings_of(tmp_path, artifact, present.url)) as service:
+            with connection.transaction():
+                connection.execute("LOCK TABLE answers, events IN ACCESS EXCLUSIVE MODE")
+                (event,) = messages({"traffic": traffic.events["traffic"].iloc[:1]})
+                names = []
+                for _ in range(3):
+                    answer = service.client.post("/predict", json=traffic.request(0), timeout=30)
+                    names.append(answer.json()["request_id"])
+                assert service.client.post("/outcomes", json=event, timeout=30).status_code == 503
+            until(lambda: service.client.get("/readyz").json()["detail"] == "")
+            assert [one["request_id"] for one in predictions(service.service.store, contract)] == names
+
+
 # --- processes that share a database ---
 
 

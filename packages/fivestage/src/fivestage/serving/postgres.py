@@ -32,6 +32,7 @@ _TIMEOUTS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 3000,
 }
+_LOCK_TIMEOUT = "SET lock_timeout = '3s'"  # a locked table counts as unreachable too
 
 
 class PostgresStore(Store):
@@ -61,6 +62,7 @@ class PostgresStore(Store):
                     # Set explicitly, as psycopg returns bytes for a database with the encoding SQL_ASCII.
                     options = {"client_encoding": "utf8"} | _TIMEOUTS
                     self._held = psycopg.connect(self._url, autocommit=True, **options)
+                    self._held.execute(_LOCK_TIMEOUT)
                 with self._held.transaction():
                     yield self._held
             except BaseException:
