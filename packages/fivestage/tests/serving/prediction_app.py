@@ -6,11 +6,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fivestage.features.problem import Problem
-from fivestage.serving.bodies import JsonBytes
 from fivestage.serving.openapi import refusals
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.service_app import PredictionApp
 from fivestage.serving.service_settings import Settings
+
+JSON = "application/json"
 
 
 def create_app(problem: Problem, settings: Settings) -> PredictionApp:
@@ -20,11 +21,11 @@ def create_app(problem: Problem, settings: Settings) -> PredictionApp:
     @app.post("/predict", **app.reads_rows)
     async def predict(request: Request, explain: bool = False) -> Response:  # noqa: FBT001, FBT002 (a query)
         identifier, predictions = await service.predict(await app.read(request), explain=explain)
-        return JsonBytes(predictions, identifier)
+        return Response(predictions, headers={"x-request-id": identifier}, media_type=JSON)
 
     @app.post("/outcomes", **app.reads_events)
     async def outcomes(request: Request) -> Response:
-        return JsonBytes(await service.ingest(await app.read(request)))
+        return Response(await service.ingest(await app.read(request)), media_type=JSON)
 
     @app.get("/model")
     async def model() -> dict[str, Any]:

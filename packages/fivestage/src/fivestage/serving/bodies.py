@@ -1,29 +1,13 @@
-"""Bodies of requests and responses as bytes, for routes that encode and decode JSON themselves."""
+"""Bodies of requests as bytes, for routes that decode JSON themselves."""
 
 import zlib
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from fivestage.serving.problems import ProblemError, not_json
 
 JSON = b"application/json"
 WINDOW_BITS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}  # for zlib, by Content-Encoding
-
-
-class JsonBytes(Response):
-    """A JSON response whose body is already encoded.
-
-    Args:
-        body: The JSON.
-        identifier: The request's identifier, sent as `x-request-id`.
-    """
-
-    def __init__(self, body: bytes, identifier: str = "") -> None:
-        self.status_code, self.body, self.background = 200, body, None
-        self.raw_headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
-        if identifier:
-            self.raw_headers.append((b"x-request-id", identifier.encode()))
 
 
 async def read_body(request: Request, largest: int, *types: bytes) -> bytes:
@@ -49,6 +33,6 @@ def _decompressed(body: bytes, encoding: bytes, largest: int) -> bytes:
         raise ProblemError(400, f"The body is not valid {name}: {error}.") from None
     if len(decompressed) > largest:
         raise ProblemError(413, f"The decompressed body is too large: send at most {largest} bytes.")
-    if not decompressor.eof:
-        raise ProblemError(400, f"The {name} body is truncated.")
+    if not decompressor.eof or decompressor.unused_data:
+        raise ProblemError(400, f"The {name} body is truncated, or more follows it.")
     return decompressed

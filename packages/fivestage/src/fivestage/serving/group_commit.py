@@ -58,8 +58,7 @@ class Spool:
 class GroupCommit:
     """Writes answers in groups to the database, or to the spool while the database is unreachable.
 
-    A local database is written on the event loop, once per iteration: a thread would cost more than the
-    write. A remote one is written in a thread; answers that arrive meanwhile form the next group.
+    A group has the answers of one iteration of the event loop, or those that arrived during the last write.
     """
 
     def __init__(self, store: Store, spool: Spool | None) -> None:
@@ -76,11 +75,8 @@ class GroupCommit:
     def add(self, record: PredictionRecord) -> asyncio.Future[None]:
         """Queue an answer; the future is done once the answer would survive a crash of the process."""
         loop = self._loop
-        if not self._waiting:
-            if not self._store.remote:
-                loop.call_soon(self._write_group)  # a task would cost as much as the write
-            elif self._writing is None:
-                self._writing = loop.create_task(self._write_groups())
+        if self._writing is None:
+            self._writing = loop.create_task(self._write_groups())
         written: asyncio.Future[None] = loop.create_future()
         self._records.append(record)
         self._waiting.append(written)
@@ -91,20 +87,12 @@ class GroupCommit:
         if self._writing is not None:
             await self._writing
 
-    def _write_group(self) -> None:
-        records, waiting = self._take()
-        _settle(waiting, self._write(records))
-
     async def _write_groups(self) -> None:
         while self._waiting:
-            records, waiting = self._take()
-            _settle(waiting, await asyncio.to_thread(self._write, records))
+            records, waiting = self._records, self._waiting
+            self._records, self._waiting = [], []
+            _settle(waiting, await self._store.call(self._write, records))
         self._writing = None
-
-    def _take(self) -> tuple[list[PredictionRecord], list[asyncio.Future[None]]]:
-        records, waiting = self._records, self._waiting
-        self._records, self._waiting = [], []
-        return records, waiting
 
     def _write(self, records: list[PredictionRecord]) -> Exception | None:
         """Write to the database, or to the spool if that fails or already holds older answers."""
