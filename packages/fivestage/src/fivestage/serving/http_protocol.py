@@ -117,8 +117,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._current = cycle
         # To refuse it here costs a third of what the application does. No other request may wait for it.
         is_last_post = cycle is self.cycle and cycle.scope["method"] == "POST"
-        keeps_alive = cycle.keep_alive and not self._stopping
-        if self._admission.is_full and self._may_shed and is_last_post and keeps_alive:
+        stays_open = cycle.keep_alive and not (self._stopping or self.flow.write_paused)
+        if self._admission.is_full and self._may_shed and is_last_post and stays_open:
             self.transport.write(BUSY)
             self._service.metrics.answered("POST", "shed", 503, 0.0)
             cycle.response_started = cycle.response_complete = True
