@@ -159,6 +159,12 @@ def test_a_challenger_is_promoted_once_its_gain_is_proven() -> None:
     assert broken.reason.startswith("blocked")
 
 
+def test_a_gain_over_an_earlier_champion_is_no_proof() -> None:
+    before, since = (replace(shadowed(7, 2000.0), version=version) for version in ("1", "2"))
+    assert not decide([before, since], [NOW - 14 * DAY], NOW, RULES, BUDGET).promote
+    assert decide([before, since, since], [NOW - 14 * DAY], NOW, RULES, BUDGET).promote == "7"
+
+
 def test_a_budget_of_none_never_trains_and_a_pause_longer_than_a_year_holds() -> None:
     none = BUDGET.model_copy(update={"retrainings_per_year": 0})
     verdict = decide([BAD, BAD], [NOW - 99 * DAY], NOW, RULES, none)

@@ -157,9 +157,9 @@ class RetrainingHistory:
     def proven_challenger(self) -> RetrainingDecision | None:
         """Promote the challenger in shadow once the interval of its gain lies above zero; None until then.
 
-        The challenger is paired with the champion by day, over its judged periods without broken data. As it
-        is tested after every period, the error probability is divided by the number of tests before it is
-        too old (Bonferroni: Dunn 1961, "Multiple Comparisons Among Means").
+        The challenger is paired with the champion that serves now by day, over its judged periods without
+        broken data. As it is tested after every period, the error probability is divided by the number of
+        tests before it is too old (Bonferroni: Dunn 1961, "Multiple Comparisons Among Means").
 
         Returns:
             The promotion, with the gain per 1,000 decisions and its interval as the reason, or None.
@@ -167,8 +167,11 @@ class RetrainingHistory:
         if not self.periods or self.periods[-1].shadow is None:
             return None
         version = self.periods[-1].shadow.version
-        scores = [(one.shadow, one.broken) for one in self.judged if one.shadow]
-        valid = [shadow for shadow, broken in scores if shadow.version == version and not broken]
+        valid = [
+            one.shadow
+            for one in self.judged
+            if one.shadow and one.shadow.version == version and one.version == self.version and not one.broken
+        ]
         saved = np.array([value for shadow in valid for value in shadow.saved], dtype=np.float64)
         rows = np.array([value for shadow in valid for value in shadow.rows], dtype=np.float64)
         if not rows.size or rows.size < self.rules.proof_days:
