@@ -56,7 +56,7 @@ def monitor_period(
         _log(monitored, folder)
         checked.append(monitored)
     *earlier, monitored = checked
-    return replace(monitored, matured=tuple(one for one in earlier if one.performance.conclusive))
+    return replace(monitored, matured=tuple(earlier))
 
 
 @step(enable_cache=False)

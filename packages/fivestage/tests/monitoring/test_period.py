@@ -83,7 +83,7 @@ def log(database: str, answers: Sequence[PredictionRecord]) -> None:
 def log_of(warehouse: Warehouse, version: str = "1") -> Served:
     due = warehouse.due()
     forecast: Any = [(one,) for one in warehouse.probability[due.index].tolist()]
-    frame = due.assign(forecast=forecast, model_version=version).reset_index(drop=True)
+    frame = due.assign(forecast=forecast, model_version=version, row=due.index).reset_index(drop=True)
     return Served(*PERIOD, frame, (1, 0))
 
 
@@ -97,7 +97,7 @@ def test_only_decisions_of_the_period_count(warehouse: Warehouse, database: str)
             for day, rows in enumerate(days)
         ],
     )
-    served = read_served(database, contract, start, end)
+    served = read_served(database, warehouse.rows, contract, start, end)
     due = warehouse.due()
     assert (served.start, served.end, served.log_offsets) == (start, end, (DAYS + 1, 0))
     assert served.log["order_number"].tolist() == due["order_number"].tolist()
@@ -111,7 +111,7 @@ def test_the_start_is_inside_and_the_end_is_not(warehouse: Warehouse, database: 
     edges = [start - 1, start, end - 1, end]
     rows = warehouse.rows.head(4).assign(deliver_at=[at + lead for at in edges])
     log(database, [answered("edges", rows, np.full(4, 0.5), warehouse.contract)])
-    served = read_served(database, warehouse.contract, start, end)
+    served = read_served(database, warehouse.rows, warehouse.contract, start, end)
     assert (served.log["deliver_at"] - lead).tolist() == [start, end - 1]
 
 
@@ -119,12 +119,12 @@ def test_reading_goes_on_after_the_last_number(warehouse: Warehouse, database: s
     contract, due = warehouse.contract, warehouse.due()
     one, other = due.head(5), due.tail(5)
     log(database, [answered("one", one, np.full(5, 0.1), contract)])
-    first = read_served(database, contract, *PERIOD)
+    first = read_served(database, warehouse.rows, contract, *PERIOD)
     log(database, [answered("other", other, np.full(5, 0.2), contract)])
-    second = read_served(database, contract, *PERIOD, first.log_offsets)
+    second = read_served(database, warehouse.rows, contract, *PERIOD, first.log_offsets)
     assert (first.log_offsets, second.log_offsets) == ((1, 0), (2, 0))
     assert second.log["order_number"].tolist() == other["order_number"].tolist()
-    nothing = read_served(database, contract, *PERIOD, second.log_offsets)
+    nothing = read_served(database, warehouse.rows, contract, *PERIOD, second.log_offsets)
     assert (len(nothing.log), nothing.log_offsets) == (0, (2, 0))
 
 
@@ -135,39 +135,110 @@ def test_a_missed_period_is_read_after_the_one_before_it(warehouse: Warehouse, d
         database,
         [answered(f"{day}", rows, np.full(len(rows), 0.1), contract) for day, rows in enumerate(both)],
     )
-    assert first_decision(database, contract, start + DAY, 0) is not None
-    first = read_served(database, contract, start, start + DAY)
-    second = read_served(database, contract, start + DAY, end, first.log_offsets)
+    first = read_served(database, warehouse.rows, contract, start, start + DAY)
+    second = read_served(database, warehouse.rows, contract, start + DAY, end, first.log_offsets)
     assert [len(one.log) for one in (first, second)] == [len(rows) for rows in both]
-    assert first_decision(database, contract, end, second.log_offsets[0]) is None
+    assert [one.has_later for one in (first, second)] == [True, False]
 
 
 def test_of_a_row_asked_twice_the_last_answer_counts(warehouse: Warehouse, database: str) -> None:
     contract, row = warehouse.contract, warehouse.due().head(1)
     log(database, [answered(f"{p}", row, np.array([p]), contract) for p in (0.1, 0.2)])
-    assert read_served(database, contract, *PERIOD).log["forecast"].tolist() == [(0.2,)]
+    assert read_served(database, warehouse.rows, contract, *PERIOD).log["forecast"].tolist() == [(0.2,)]
 
 
 def test_a_challenger_is_paired_with_the_champion_by_day(warehouse: Warehouse, database: str) -> None:
     contract, due = warehouse.contract, warehouse.due()
     forecast = warehouse.probability[due.index]
     log(database, [answered("all", due, forecast, contract)])
-    silent = read_served(database, contract, *PERIOD)
+    silent = read_served(database, warehouse.rows, contract, *PERIOD)
     assert (silent.challenger, silent.log_offsets[1]) == ("", 0)
     truth = due[contract.label.name].to_numpy(dtype=np.float64)
     store = open_store(database)
     store.write_shadows([ShadowRecord("all", 0.0, "7", json.dumps(truth.tolist()))])
     store.close()
-    served = read_served(database, contract, *PERIOD)
+    served = read_served(database, warehouse.rows, contract, *PERIOD)
     assert served.challenger == "7"
     assert served.log_offsets[1] > 0
-    found = periods._shadow(served.challenger, served.log, due, contract)
+    found = periods._shadow(served.challenger, "1", served.log, due, contract)
     assert found is not None
     assert (found.version, sum(found.rows), len(found.saved)) == ("7", len(due), DAYS)
     assert min(found.saved) > 0  # it knew the outcome
-    assert read_served(database, contract, *PERIOD, served.log_offsets).challenger == ""
-    unlabelled = periods._shadow(served.challenger, served.log[:0], due[:0], contract)
+    assert read_served(database, warehouse.rows, contract, *PERIOD, served.log_offsets).challenger == ""
+    unlabelled = periods._shadow(served.challenger, "1", served.log[:0], due[:0], contract)
     assert unlabelled == ShadowScore("7", (), ())  # it is still in shadow
+
+
+def shadows(database: str, *records: ShadowRecord) -> None:
+    store = open_store(database)
+    store.write_shadows(records)
+    store.close()
+
+
+def test_a_challenger_is_paired_with_the_champion_that_serves_at_the_end(
+    warehouse: Warehouse, database: str
+) -> None:
+    """What it would have saved against a champion that has been replaced proves nothing."""
+    contract, due = warehouse.contract, warehouse.due()
+    truth, half = due[contract.label.name].to_numpy(dtype=np.float64), len(due) // 2
+    for name, version, forecast, part in (
+        ("old", "1", 1 - truth, slice(half)),
+        ("new", "2", truth, slice(half, None)),
+    ):
+        log(database, [answered(name, due[part], forecast[part], contract, version)])
+        shadows(database, ShadowRecord(name, 0.0, "7", json.dumps(truth[part].tolist())))
+    served = read_served(database, warehouse.rows, contract, *PERIOD)
+    found = monitored(warehouse, served, dict.fromkeys("12", warehouse.artifact)).shadow
+    assert found is not None
+    known = (due["known_at"] < PERIOD[1]).to_numpy()
+    assert sum(found.rows) == known[half:].sum()
+
+
+def test_a_challenger_of_which_the_next_period_has_been_asked_already_is_read_then(
+    warehouse: Warehouse, database: str
+) -> None:
+    """As where clients ask days ahead: requests of both periods lie between one another in the log."""
+    contract, (start, end) = warehouse.contract, PERIOD
+    middle = start + 3 * DAY
+    one, other = warehouse.due(start, middle), warehouse.due(middle, end)
+    requests = [("ahead", other[:9]), ("now", one[:9]), ("both", pd.concat([one[9:12], other[9:12]]))]
+    log(database, [answered(name, rows, np.full(len(rows), 0.1), contract) for name, rows in requests])
+    shadows(
+        database, *(ShadowRecord(name, 0.0, "7", json.dumps([0.2] * len(rows))) for name, rows in requests)
+    )
+    first = read_served(database, warehouse.rows, contract, start, middle)
+    second = read_served(database, warehouse.rows, contract, middle, end, first.log_offsets)
+    assert [one.log[periods.SHADOW].notna().sum() for one in (first, second)] == [12, 12]
+
+
+def test_a_long_log_is_read_in_parts(
+    warehouse: Warehouse, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of other periods are dropped before more are read: a log of years would not fit into memory."""
+    contract, due = warehouse.contract, warehouse.due()
+    parts = [due[row : row + 7] for row in range(0, 70, 7)]
+    log(database, [answered(f"{at}", part, np.full(7, 0.1), contract) for at, part in enumerate(parts)])
+    start, end = (int(due["decision_at"].iloc[place]) for place in (20, 50))
+    found = []
+    for size in (1, 10, 1000):
+        monkeypatch.setattr(periods, "ROWS_AT_ONCE", size)
+        found.append(read_served(database, warehouse.rows, contract, start, end))
+    inside = due["decision_at"].between(start, end - 1)
+    for one in found:
+        pd.testing.assert_frame_equal(one.log, found[-1].log)
+        assert one.log["order_number"].tolist() == due[inside]["order_number"].tolist()
+        assert (one.log_offsets, one.log_ends, one.has_later) == ((7, 0), (8, 0), True)
+
+
+def test_after_a_rollback_a_period_is_that_of_the_version_that_serves_again(warehouse: Warehouse) -> None:
+    served = log_of(warehouse)
+    version = np.repeat(["1", "2", "1"], [50, 50, len(served.log) - 100])
+    found = monitored(
+        warehouse,
+        replace(served, log=served.log.assign(model_version=version)),
+        dict.fromkeys("12", warehouse.artifact),
+    )
+    assert (found.versions, found.summary.version) == (("2", "1"), "1")
 
 
 def test_rows_that_are_sent_again_later_do_not_change_what_was_decided(
@@ -180,7 +251,7 @@ def test_rows_that_are_sent_again_later_do_not_change_what_was_decided(
     store = open_store(database)
     store.write_shadows([ShadowRecord("all", 0.0, "7", json.dumps(forecast.tolist()))])
     store.close()
-    served = read_served(database, contract, *PERIOD)
+    served = read_served(database, warehouse.rows, contract, *PERIOD)
     first = monitored(late, served, {"1": late.artifact})
     log(database, [answered("again", due, np.full(len(due), 0.9), contract, "2")])
     store = open_store(database)
@@ -209,13 +280,13 @@ def test_labels_count_only_for_the_rows_that_were_requested(warehouse: Warehouse
             *earlier, _ = list(found)
             assert len(earlier) == checked
             late = replace(warehouse, rows=rows)
-            served = replace(read_served(database, contract, *PERIOD), as_of=end)
+            served = replace(read_served(database, warehouse.rows, contract, *PERIOD), as_of=end)
             judged = monitored(late, served, {"1": late.artifact})
             assert judged.performance.conclusive == checked
 
 
 def test_an_empty_log_is_a_sentence(warehouse: Warehouse, database: str) -> None:
-    served = read_served(database, warehouse.contract, *PERIOD, (7, 0))
+    served = read_served(database, warehouse.rows, warehouse.contract, *PERIOD, (7, 0))
     assert (len(served.log), served.log_offsets) == (0, (7, 0))
     first, last = (day_of(at) for at in PERIOD)
     with pytest.raises(UserError, match=f"no decisions from {first}T00:00:00Z to {last}T00:00:00Z"):
@@ -235,18 +306,16 @@ def test_a_period_without_any_request_is_told_of_and_gone_past(warehouse: Wareho
     log(database, [answered("later", due, warehouse.probability[due.index], contract)])
     assert first_decision(database, contract, 0) == due["decision_at"].min()
     assert first_decision(database, contract, end) is None
-    silent = read_served(database, contract, start - 2 * DAY, start)
+    silent = read_served(database, warehouse.rows, contract, start - 2 * DAY, start)
     found, snapshot = check_period(warehouse.rows, warehouse.features, silent, {}, contract, counted)
     assert snapshot is None
     assert (found.performance.rows, found.log_offsets, found.broken) == (0, (0, 0), ("whole rows",))
     assert found.summary.broken == ("whole rows",)
-    assert len(read_served(database, contract, start, end, found.log_offsets).log) == len(due)
+    assert len(read_served(database, warehouse.rows, contract, start, end, found.log_offsets).log) == len(due)
 
 
 def made_up(served: Served, rows: int) -> Served:
-    place = np.arange(len(served.log))
-    number = np.where(place < rows, 10**8 + place, served.log["order_number"])
-    return replace(served, log=served.log.assign(order_number=number))
+    return replace(served, log=served.log.assign(row=served.log["row"].where(served.log.index >= rows, -1)))
 
 
 def test_rows_that_the_data_do_not_have_are_left_out_and_told(warehouse: Warehouse) -> None:
@@ -401,6 +470,29 @@ def test_a_period_is_checked_again_once_its_labels_have_arrived(
         (PERIOD[0], end + DAY, len(due))
     ] * checked
     assert (now.start, now.end, now.as_of) == (*span, 0)
+
+
+def test_a_period_whose_labels_do_not_come_is_checked_once_more_at_the_end(
+    warehouse: Warehouse, database: str
+) -> None:
+    """Of slow labels none is late at a period's end: that they had stopped was never noticed."""
+    late, due = slow(warehouse), warehouse.due()
+    lost = replace(
+        late,
+        rows=late.rows.assign(known_at=late.rows["known_at"].where(~late.rows.index.isin(due.index), 2**40)),
+    )
+    log(database, [answered("all", due, warehouse.probability[due.index], late.contract)])
+    rules, (start, end) = late.contract.monitoring, PERIOD
+    past = [PeriodSummary(0.0, bad=False, broken=(), start=start, end=end, log_ends=(1, 0))]
+    last = start + rules.reference_days * DAY
+    for now, checked in ((last - DAYS * DAY, False), (last, True), (last + DAYS * DAY, False)):
+        span = now - DAYS * DAY, now
+        *earlier, _ = periods.periods_to_check(database, lost.rows, span, (1, 0), past, late.contract)
+        assert len(earlier) == checked
+        for served in earlier:
+            found = monitored(lost, served, {"1": lost.artifact})
+            assert (found.performance.conclusive, found.performance.label_share) == (False, 0)
+            assert found.labels_due == rules.min_label_share
 
 
 def test_labels_are_late_only_if_they_are_later_than_usual(warehouse: Warehouse) -> None:

@@ -40,6 +40,7 @@ class Stand:
         self.monitored: list[tuple[int, int, tuple[int, int], int, list[int]]] = []
         self.past: list[list[dict[str, Any]]] = []
         self.matured: tuple[PeriodSummary, ...] = ()
+        self.later: list[bool] = []  # whether the log has decisions after each period
         self.done: list[str] = []
         self.promoted = False
 
@@ -59,7 +60,10 @@ class Stand:
         last = self.offsets.pop(0) if self.offsets else 120
         summary = PeriodSummary(0.95, bad=False, broken=(), start=start, end=end)
         judged = tuple(SimpleNamespace(start=one.start, summary=one) for one in self.matured)
-        found = SimpleNamespace(log_offsets=(last, last // 100), matured=judged, summary=summary)
+        later = bool(self.later and self.later.pop(0))
+        found = SimpleNamespace(
+            log_offsets=(last, last // 100), matured=judged, summary=summary, has_later=later
+        )
         found.history = lambda past: MonitoredPeriod.history(cast("MonitoredPeriod", found), past)
         return cast("MonitoredPeriod", found), self.verdicts.pop(0)
 
@@ -88,13 +92,13 @@ def champions(monkeypatch: pytest.MonkeyPatch) -> list[Version]:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """The first and the latest decision of the prediction log."""
-    found = {"first": TRAINED, "latest": TRAINED}
+    found = {"first": TRAINED, "latest": TRAINED, "requests": 4}
 
-    def first_decision(_database: str, _contract: object, since: int, _offset: int = 0) -> int | None:
+    def first_decision(_database: str, _contract: object, since: int) -> int | None:
         return next((at for at in (found["first"], found["latest"]) if at >= since), None)
 
     monkeypatch.setattr(loops, "first_decision", first_decision)
-    monkeypatch.setattr(loops, "count_requests", lambda _: 4)
+    monkeypatch.setattr(loops, "count_requests", lambda _: found["requests"])
     return found
 
 
@@ -172,11 +176,8 @@ def test_a_period_that_goes_on_is_not_monitored_yet(
     assert (loop.monitor_next() is not None) is over
 
 
-def test_all_periods_that_were_missed_are_monitored(
-    loop: RetrainingLoop, stand: Stand, log: dict[str, int]
-) -> None:
-    stand.verdicts = [GOOD, BAD, GOOD]
-    log["latest"] = TRAINED + 2 * LENGTH + 1
+def test_all_periods_that_were_missed_are_monitored(loop: RetrainingLoop, stand: Stand) -> None:
+    stand.verdicts, stand.later = [GOOD, BAD, GOOD], [True, True, False]
     assert [verdict for _, verdict in loop.monitor_all()] == [GOOD, BAD, GOOD]
 
 
@@ -184,9 +185,9 @@ def test_without_a_champion_nothing_is_trained_or_monitored(
     loop: RetrainingLoop, stand: Stand, champions: list[Version], log: dict[str, int], tmp_path: Path
 ) -> None:
     champions.clear()
-    log.update(first=-1, latest=-1)
+    log["requests"] = 0
     assert loop.reason_to_wait().startswith("The service has had no request yet")
-    log["latest"] = TRAINED
+    log["requests"] = 4
     assert loop.reason_to_wait().startswith("The registry has no champion yet")
     for ask in (loop.retrain_now, loop.monitor_next):
         with pytest.raises(UserError, match="no champion yet: run `make train`"):
@@ -288,6 +289,34 @@ def test_a_period_monitored_while_a_training_runs_is_not_lost(
     assert stand.monitored[-1][3:] == (2, [TRAINED, TRAINED + LENGTH])
     loop.follow_verdict()
     assert stand.done[-1] == f"promote 5 {day_of(TRAINED + 3 * LENGTH)} against 4"
+
+
+def test_a_training_by_hand_counts_as_the_last_one(
+    loop: RetrainingLoop, stand: Stand, champions: list[Version]
+) -> None:
+    """`make train` promotes a version past the loop: its age would have asked for another one at once."""
+    monitored(loop, stand, GOOD)
+    champions.append(replace(CHALLENGER, as_of=TRAINED + LENGTH))
+    monitored(loop, stand, GOOD)
+    assert stand.monitored[-1][-1] == [TRAINED, TRAINED + LENGTH]
+    champions.append(CHAMPION)  # rolled back
+    monitored(loop, stand, GOOD)
+    assert stand.monitored[-1][-1] == [TRAINED, TRAINED + LENGTH]
+
+
+def test_a_service_that_has_been_monitored_is_not_read_to_see_whether_it_can_be(
+    loop: RetrainingLoop, stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of its log was decoded before each period."""
+
+    def read(*_: object) -> int:
+        raise AssertionError("the log is decoded")
+
+    monitored(loop, stand, GOOD)
+    monkeypatch.setattr(loops, "first_decision", read)
+    assert loop.reason_to_wait() == ""
+    stand.verdicts, stand.later = [GOOD, GOOD], [True, False]
+    assert [verdict for _, verdict in loop.monitor_all()] == [GOOD, GOOD]
 
 
 @pytest.mark.parametrize("as_of", ["2025-12-01", ""])

@@ -2,10 +2,10 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,10 @@ from fivestage.monitoring.retraining import SUMMARIES, PeriodSummary, ShadowScor
 from fivestage.monitoring.skew import differences, forecasts_in, skew
 from fivestage.monitoring.workspace import add_run
 from fivestage.serving.log import open_store, predictions
+from fivestage.serving.store import ShadowRecord
 
+ROWS_AT_ONCE = 20_000  # of the log; those of other periods are dropped before more are read
+SHADOW = "challenger's forecast"  # a column of the log, with a name that no input can have
 TEST_REQUESTS = 0.01  # share of requests that may be made up, as by people who try the service
 
 
@@ -43,7 +46,7 @@ class MonitoredPeriod:
 
     start: int
     end: int
-    versions: tuple[str, ...]
+    versions: tuple[str, ...]  # that served, the latest last
     performance: Performance
     log_offsets: tuple[int, int]  # up to which the log has been read, as in `Served`
     drift: tuple[Finding, ...] = ()  # the statistic of each column that moved furthest
@@ -53,7 +56,8 @@ class MonitoredPeriod:
     shadow: ShadowScore | None = None
     labels_due: float = 0.0  # the share of labels that should have arrived by now
     matured: "tuple[MonitoredPeriod, ...]" = ()  # earlier periods that have had too few labels until now
-    log_ends: tuple[int, int] = (0, 0)  # as in `Served`
+    log_ends: tuple[int, int] = (0, 0)  # as in `Served`, as is `has_later`
+    has_later: bool = False
 
     @property
     def days(self) -> str:
@@ -123,20 +127,32 @@ class MonitoredPeriod:
 
 @dataclass(frozen=True)
 class Served:
-    """Logged predictions whose decisions fell into [start, end)."""
+    """Logged predictions whose decisions fell into [start, end).
+
+    The log's column `row` is the position of each one's row in the data; -1 if they lack it, as for made-up
+    requests.
+    """
 
     start: int
     end: int
     log: pd.DataFrame
     log_offsets: tuple[int, int]  # up to which predictions and challengers' predictions have been read
-    challenger: str = ""  # the version whose forecasts are in the column `shadow`; empty if there are none
+    challenger: str = ""  # the version whose forecasts are in the column `SHADOW`; empty if there are none
     has_later: bool = False  # whether the log has decisions after the period
     as_of: int = 0  # labels known by then count, epoch seconds; 0 is the period's end
     log_ends: tuple[int, int] = (0, 0)  # the numbers of the last predictions of the period itself
 
+    def label_share(self, rows: pd.DataFrame) -> float:
+        """Return the share of the requested rows whose labels were known at `as_of`, as `judge` counts it."""
+        if self.log.empty:
+            return 0.0
+        known = rows["known_at"].iloc[self.log["row"][self.log["row"] >= 0]] < self.as_of
+        return float(known.sum()) / len(self.log)
+
 
 def read_served(
     database: str,
+    rows: pd.DataFrame,
     contract: Contract,
     start: int,
     end: int,
@@ -148,31 +164,54 @@ def read_served(
     Of several predictions per identity the last counts. A period that is read again is read only up to
     `log_ends`, because rows that were sent again later were not decided by these predictions.
     """
+    inside, later, last = [], [], log_offsets[0]
     with closing(open_store(database)) as store:
         logged = predictions(store, contract, log_offsets[0])
         logged = takewhile(lambda one: one["number"] <= log_ends[0], logged)
-        log = pd.DataFrame(logged)
-        if log.empty:
-            return Served(start, end, log, log_offsets, log_ends=log_offsets)
-        at = log[contract.decision.time_column] - contract.decision.lead_seconds
-        inside = log[(at >= start) & (at < end)].drop_duplicates(list(contract.identity), keep="last")
-        later = log["number"][at >= end]  # left to the next period, which may be over too
-        last = int(later.min() - 1 if len(later) else log["number"].max())
-        requests = set(inside["request_id"])
+        while some := list(islice(logged, ROWS_AT_ONCE)):
+            frame, last = pd.DataFrame(some), some[-1]["number"]
+            at = frame[contract.decision.time_column] - contract.decision.lead_seconds
+            inside.append(frame[(at >= start) & (at < end)])
+            later.append(frame.loc[at >= end, ["number", "request_id"]].drop_duplicates())
+        if not inside:
+            return Served(start, end, pd.DataFrame(), log_offsets, log_ends=log_offsets)
+        log = pd.concat(inside).drop_duplicates([*contract.identity], keep="last", ignore_index=True)
+        ahead = pd.concat(later)
+        asked, asked_ahead = set(log["request_id"]), set(ahead["request_id"])
+        wanted = asked | asked_ahead
         logged_shadows = takewhile(lambda one: one[0] <= log_ends[1], store.shadows(log_offsets[1]))
-        shadows = [one for one in logged_shadows if one[1].request_id in requests]
+        shadows = [one for one in logged_shadows if one[1].request_id in wanted]
+    # Later periods read again what was logged for them before the last row of this one.
+    before_next = [int(number) - 1 for number in ahead["number"].head(1)]
+    shadow_before_next = [number - 1 for number, one in shadows if one.request_id in asked_ahead][:1]
+    shadows = [one for one in shadows if one[1].request_id in asked]
+    last_shadow = shadows[-1][0] if shadows else log_offsets[1]
     challenger = shadows[-1][1].model_version if shadows else ""
+    log = log.assign(
+        row=_places(rows, log, contract, start, end),
+        **{SHADOW: _forecasts_of(challenger, (one for _, one in shadows), log)},
+    )
+    return Served(
+        start,
+        end,
+        log,
+        (min([last, *before_next]), min([last_shadow, *shadow_before_next])),
+        challenger,
+        has_later=not ahead.empty,
+        log_ends=(int(log["number"].max()) if len(log) else log_offsets[0], last_shadow),
+    )
+
+
+def _forecasts_of(challenger: str, shadows: Iterable[ShadowRecord], log: pd.DataFrame) -> pd.Series:
+    """Return a challenger's forecast of each logged row; None for those that it has not predicted."""
     predicted = {
         one.request_id: [row if isinstance(row, list) else [row] for row in json.loads(one.probabilities)]
-        for _, one in shadows
+        for one in shadows
         if one.model_version == challenger
     }
-    places = zip(inside["request_id"], inside["place"], strict=True)
+    places = zip(log["request_id"], log["place"], strict=True)
     answers = [predicted[name][place] if name in predicted else None for name, place in places]
-    log = inside.assign(shadow=pd.Series(answers, index=inside.index, dtype=object))
-    offsets = last, shadows[-1][0] if shadows else log_offsets[1]
-    ends = int(log["number"].max()) if len(log) else log_offsets[0], offsets[1]
-    return Served(start, end, log, offsets, challenger, bool(len(later)), log_ends=ends)
+    return pd.Series(answers, index=log.index, dtype=object)
 
 
 def periods_to_check(
@@ -186,7 +225,7 @@ def periods_to_check(
     """Yield the past periods that had too few labels and have enough now, then the period of a span.
 
     A period is not judged by the labels that arrive first, because easy cases often end first. It is checked
-    again while it is at most `reference_days` old.
+    again while it is at most `reference_days` old, and then once more, so that missing labels are noticed.
 
     Args:
         database: The URL of the prediction log, as for `open_store`.
@@ -206,10 +245,12 @@ def periods_to_check(
     for one in SUMMARIES.validate_python(past):
         if not one.is_due(end, rules):
             continue
-        served = read_served(database, contract, one.start, one.end, one.log_offsets, one.log_ends)
-        if _label_share(rows, served, contract, end) >= rules.min_label_share:
-            yield replace(served, as_of=end)
-    yield read_served(database, contract, start, end, log_offsets)
+        served = read_served(database, rows, contract, one.start, one.end, one.log_offsets, one.log_ends)
+        served = replace(served, as_of=end)
+        last_chance = len(served.log) and not one.is_due(end + rules.period_seconds, rules)
+        if last_chance or served.label_share(rows) >= rules.min_label_share:
+            yield served
+    yield read_served(database, rows, contract, start, end, log_offsets)
 
 
 def check_period(
@@ -246,7 +287,7 @@ def check_period(
             f"The prediction log has no decisions from {iso(start)} to {iso(end)}. Does the service get "
             "any requests?"
         )
-    places = _places(rows, log, contract, start, end)
+    places = log["row"].to_numpy()
     if (places < 0).all():
         reason = (
             "the table has none of the requested rows: append those of the period, with their outcomes "
@@ -257,7 +298,8 @@ def check_period(
     _require_reference(features, rows.iloc[before], start, end, contract)
     unknown_rows = _unknown_rows(log, places, rows.iloc[before], as_of, contract)
     asked, log, places = len(places), log[places >= 0], places[places >= 0]
-    newest, forecast = artifacts[log["model_version"].iloc[-1]], forecasts_in(log)
+    versions = tuple(log["model_version"].drop_duplicates(keep="last"))  # the last one serves now
+    newest, forecast = artifacts[versions[-1]], forecasts_in(log)
     current, seen, usual = rows.iloc[places], features.iloc[places], features.iloc[before]
     known = (current["known_at"] < as_of).to_numpy()
     labelled = before[rows["known_at"].to_numpy()[before] < as_of]
@@ -283,7 +325,7 @@ def check_period(
     monitored = MonitoredPeriod(
         start,
         end,
-        tuple(dict.fromkeys(log["model_version"])),
+        versions,
         with_verdict(performance, failed),
         served.log_offsets,
         furthest_findings(snapshot),
@@ -294,9 +336,10 @@ def check_period(
             *explained(moved, effects, contract),
         ),
         slices_of(current.iloc[here], forecast[here], newest.decide(forecast[here]), contract),
-        _shadow(served.challenger, log.iloc[here], current.iloc[here], contract),
+        _shadow(served.challenger, versions[-1], log.iloc[here], current.iloc[here], contract),
         _labels_due(then, contract),
         log_ends=served.log_ends,
+        has_later=served.has_later,
     )
     return monitored, snapshot
 
@@ -332,6 +375,7 @@ def _unjudged(served: Served, summary: str, reason: str) -> MonitoredPeriod:
         served.log_offsets,
         causes=(Cause("data broken", ROWS, f"{ROWS}: {reason}"),),
         log_ends=served.log_ends,
+        has_later=served.has_later,
     )
 
 
@@ -341,15 +385,6 @@ def _places(rows: pd.DataFrame, log: pd.DataFrame, contract: Contract, start: in
     known = rows.iloc[near][identity].assign(place=near)
     places = log[identity].merge(known, on=identity, how="left")["place"]
     return places.fillna(-1).to_numpy(dtype=np.int64)
-
-
-def _label_share(rows: pd.DataFrame, served: Served, contract: Contract, as_of: int) -> float:
-    """Return the share of the requested rows whose labels were known by some time, as `judge` counts it."""
-    if served.log.empty:
-        return 0.0
-    places = _places(rows, served.log, contract, served.start, served.end)
-    known = rows["known_at"].to_numpy()[places[places >= 0]] < as_of
-    return float(known.sum()) / len(places)
 
 
 def _unknown_rows(
@@ -386,17 +421,19 @@ def _require_reference(
         )
 
 
-def _shadow(challenger: str, log: pd.DataFrame, rows: pd.DataFrame, contract: Contract) -> ShadowScore | None:
-    """Score the challenger on the labelled rows that it predicted; None if there is no challenger."""
+def _shadow(
+    challenger: str, champion: str, log: pd.DataFrame, rows: pd.DataFrame, contract: Contract
+) -> ShadowScore | None:
+    """Score the challenger on the labelled rows that it and the champion predicted; None without one."""
     if not challenger:
         return None
-    both = log["shadow"].notna().to_numpy()
+    both = (log[SHADOW].notna() & (log["model_version"] == champion)).to_numpy()
     log, rows = log[both], rows[both]
     if log.empty:
         return ShadowScore(challenger, (), ())
     cost_model, label = cost_model_of(contract.costs), labels_of(rows, contract)
     cost, other = (
         cost_model.price(label, cost_model.decide(forecasts_in(log, column)))
-        for column in ("forecast", "shadow")
+        for column in ("forecast", SHADOW)
     )
     return saved_by_day(challenger, cost - other, decision_day(rows))

@@ -139,16 +139,21 @@ class RetrainingLoop:
         end = start + length
         if time.time() < end:
             return None
-        past = [asdict(one) for one in state.periods]
-        monitored, verdict = self.pipelines.monitor(
-            self.folder, start, end, state.log_offsets, past, state.trained
-        )
+        past, champion = [asdict(one) for one in state.periods], self._champion().as_of
+        trained = (*state.trained, champion) if champion > max(state.trained) else state.trained  # by hand
+        monitored, verdict = self.pipelines.monitor(self.folder, start, end, state.log_offsets, past, trained)
         done = not (verdict.retrain or verdict.promote)
         *before, latest = monitored.history(state.periods)
         periods = (*before, replace(latest, log_offsets=state.log_offsets))
         self._change(
             lambda now: replace(
-                now, periods=periods, until=end, log_offsets=monitored.log_offsets, verdict=verdict, done=done
+                now,
+                periods=periods,
+                until=end,
+                log_offsets=monitored.log_offsets,
+                verdict=verdict,
+                done=done,
+                trained=tuple(sorted({*now.trained, *trained})),
             )
         )
         return monitored, verdict
@@ -157,8 +162,7 @@ class RetrainingLoop:
         """Monitor all finished periods that have not been monitored yet."""
         while result := self.monitor_next():
             yield result
-            state = self.state()
-            if self._first_decision(state.until, state.log_offsets[0]) is None:
+            if not result[0].has_later:
                 return
 
     def pass_over(self, end: int) -> None:
@@ -167,14 +171,14 @@ class RetrainingLoop:
 
     def reason_to_wait(self) -> str:
         """Return why the service cannot be monitored yet, as on a new cluster; empty if it can."""
-        if self._first_decision(0) is None:
+        earlier = count_requests(self.database_url)
+        if not earlier:
             return NO_REQUESTS
         if ModelRegistry(self.contract.name).champion() is None:
             return self.no_champion
         state = self.state()
         if state.periods or self._first_decision(state.until) is not None:
             return ""
-        earlier = count_requests(self.database_url)
         return (
             f"The log holds no decision from {day_of(state.until)} on, when monitoring of the champion "
             f"starts; {earlier} earlier {'request is' if earlier == 1 else 'requests are'} not counted "
@@ -240,8 +244,8 @@ class RetrainingLoop:
     def _path(self) -> Path:
         return Path(self.folder) / STATE_FILE
 
-    def _first_decision(self, since: int, log_offset: int = 0) -> int | None:
-        return first_decision(self.database_url, self.contract, since, log_offset)
+    def _first_decision(self, since: int) -> int | None:
+        return first_decision(self.database_url, self.contract, since)
 
     def _champion(self) -> Version:
         return ModelRegistry(self.contract.name).require_champion()

@@ -72,9 +72,9 @@ def count_requests(database: str) -> int:
         return store.count_answers()
 
 
-def first_decision(database: str, contract: Contract, since: int, log_offset: int = 0) -> int | None:
-    """Return the earliest decision time, not before `since` (epoch seconds), logged after `log_offset`."""
+def first_decision(database: str, contract: Contract, since: int) -> int | None:
+    """Return the earliest logged decision time that is not before `since`, in epoch seconds."""
     lead, time_column = contract.decision.lead_seconds, contract.decision.time_column
     with closing(open_store(database)) as store:
-        decided_at = (row[time_column] - lead for row in predictions(store, contract, log_offset))
+        decided_at = (row[time_column] - lead for row in predictions(store, contract))
         return min((time for time in decided_at if time >= since), default=None)
