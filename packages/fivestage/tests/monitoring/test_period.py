@@ -147,6 +147,39 @@ def test_of_a_row_asked_twice_the_last_answer_counts(warehouse: Warehouse, datab
     assert read_served(database, warehouse.rows, contract, *PERIOD).log["forecast"].tolist() == [(0.2,)]
 
 
+def test_a_period_in_which_the_contract_changed_is_checked(warehouse: Warehouse, database: str) -> None:
+    """A log with requests of both contracts could not be read, so that monitoring never got past them."""
+    old, due = warehouse.contract, warehouse.due()
+    amount = old.columns["amount"].model_copy(update={"nullable": False})
+    kept = {name: column for name, column in old.columns.items() if name != "channel"}
+    new = old.model_copy(update={"columns": {**kept, "extra": amount}})
+    rows = warehouse.rows.assign(extra=1.5)
+    artifact = replace(warehouse.artifact, contract=new)
+    half = len(due) // 2
+    for version, part, contract in (("1", slice(half), old), ("2", slice(half, None), new)):
+        some = rows.loc[due.index[part]]
+        log(database, [answered(version, some, warehouse.probability[some.index], contract, version)])
+    served = read_served(database, rows, new, *PERIOD)
+    later = replace(warehouse, contract=new, rows=rows)
+    found = monitored(later, served, {"1": warehouse.artifact, "2": artifact})
+    assert (found.performance.rows, found.versions, found.broken) == (len(due), ("1", "2"), ())
+
+
+def test_versions_with_a_feature_that_is_gone_do_not_stop_monitoring(warehouse: Warehouse) -> None:
+    gone = warehouse.artifact.features[0]
+    changed = replace(warehouse, features=warehouse.features.drop(columns=gone))
+    alone = monitored(changed, log_of(changed), {"1": warehouse.artifact})
+    assert (alone.performance.rows, alone.broken, alone.log_ends) == (0, (gone,), (0, 0))
+    assert f"{gone}: version 1 needs this feature" in alone.causes[0].sentence
+    served = log_of(changed)
+    version = np.where(served.log.index < 50, "0", "1")
+    both = replace(served, log=served.log.assign(model_version=version))
+    lost = replace(warehouse.artifact, features=("lost", *warehouse.artifact.features))
+    found = monitored(warehouse, both, {"0": lost, "1": warehouse.artifact})
+    assert found.performance.rows == len(served.log)
+    assert found.largest_difference < 1e-12
+
+
 def test_a_challenger_is_paired_with_the_champion_by_day(warehouse: Warehouse, database: str) -> None:
     contract, due = warehouse.contract, warehouse.due()
     forecast = warehouse.probability[due.index]

@@ -58,7 +58,7 @@ class Stand:
             raise UserError("the pipeline failed")
         self.past.append(past)
         last = self.offsets.pop(0) if self.offsets else 120
-        summary = PeriodSummary(0.95, bad=False, broken=(), start=start, end=end)
+        summary = PeriodSummary(0.95, bad=False, broken=(), start=start, end=end, log_offsets=log_offset)
         judged = tuple(SimpleNamespace(start=one.start, summary=one) for one in self.matured)
         later = bool(self.later and self.later.pop(0))
         found = SimpleNamespace(

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
@@ -56,8 +56,9 @@ class MonitoredPeriod:
     shadow: ShadowScore | None = None
     labels_due: float = 0.0  # the share of labels that should have arrived by now
     matured: "tuple[MonitoredPeriod, ...]" = ()  # earlier periods that have had too few labels until now
-    log_ends: tuple[int, int] = (0, 0)  # as in `Served`, as is `has_later`
-    has_later: bool = False
+    has_later: bool = False  # as in `Served`, as are `log_starts` and `log_ends`
+    log_starts: tuple[int, int] = (0, 0)
+    log_ends: tuple[int, int] = (0, 0)
 
     @property
     def days(self) -> str:
@@ -104,7 +105,8 @@ class MonitoredPeriod:
             bool(self.drifted),
             self.start,
             self.end,
-            log_ends=self.log_ends,
+            self.log_starts,
+            self.log_ends,
             version=self.versions[-1] if self.versions else "",
         )
 
@@ -140,7 +142,9 @@ class Served:
     challenger: str = ""  # the version whose forecasts are in the column `SHADOW`; empty if there are none
     has_later: bool = False  # whether the log has decisions after the period
     as_of: int = 0  # labels known by then count, epoch seconds; 0 is the period's end
-    log_ends: tuple[int, int] = (0, 0)  # the numbers of the last predictions of the period itself
+    # After which numbers a period is read again, and up to which: the last ones of the period itself.
+    log_starts: tuple[int, int] = (0, 0)
+    log_ends: tuple[int, int] = (0, 0)
 
     def label_share(self, rows: pd.DataFrame) -> float:
         """Return the share of the requested rows whose labels were known at `as_of`, as `judge` counts it."""
@@ -174,7 +178,9 @@ def read_served(
             inside.append(frame[(at >= start) & (at < end)])
             later.append(frame.loc[at >= end, ["number", "request_id"]].drop_duplicates())
         if not inside:
-            return Served(start, end, pd.DataFrame(), log_offsets, log_ends=log_offsets)
+            return Served(
+                start, end, pd.DataFrame(), log_offsets, log_starts=log_offsets, log_ends=log_offsets
+            )
         log = pd.concat(inside).drop_duplicates([*contract.identity], keep="last", ignore_index=True)
         ahead = pd.concat(later)
         asked, asked_ahead = set(log["request_id"]), set(ahead["request_id"])
@@ -198,6 +204,7 @@ def read_served(
         (min([last, *before_next]), min([last_shadow, *shadow_before_next])),
         challenger,
         has_later=not ahead.empty,
+        log_starts=log_offsets,
         log_ends=(int(log["number"].max()) if len(log) else log_offsets[0], last_shadow),
     )
 
@@ -300,6 +307,9 @@ def check_period(
     asked, log, places = len(places), log[places >= 0], places[places >= 0]
     versions = tuple(log["model_version"].drop_duplicates(keep="last"))  # the last one serves now
     newest, forecast = artifacts[versions[-1]], forecasts_in(log)
+    if gone := next((one for one in newest.features if one not in features), ""):
+        reason = f"version {versions[-1]} needs this feature, which the project no longer has"
+        return _unjudged(served, f"version {versions[-1]} cannot predict", reason, gone), None
     current, seen, usual = rows.iloc[places], features.iloc[places], features.iloc[before]
     known = (current["known_at"] < as_of).to_numpy()
     labelled = before[rows["known_at"].to_numpy()[before] < as_of]
@@ -332,14 +342,15 @@ def check_period(
         float(difference.max()),
         (
             *unknown_rows,
-            *skew(log, current, difference, contract),
+            *skew(log, current, difference, _columns_of(artifacts, contract)),
             *explained(moved, effects, contract),
         ),
         slices_of(current.iloc[here], forecast[here], newest.decide(forecast[here]), contract),
         _shadow(served.challenger, versions[-1], log.iloc[here], current.iloc[here], contract),
         _labels_due(then, contract),
-        log_ends=served.log_ends,
         has_later=served.has_later,
+        log_starts=served.log_starts,
+        log_ends=served.log_ends,
     )
     return monitored, snapshot
 
@@ -365,7 +376,14 @@ def _unseen_forecast(features: pd.DataFrame, rows: pd.DataFrame, model: Artifact
     return forecast
 
 
-def _unjudged(served: Served, summary: str, reason: str) -> MonitoredPeriod:
+def _columns_of(artifacts: Mapping[str, Artifact], contract: Contract) -> list[str]:
+    """Return the contract's columns that all versions had."""
+    return [
+        name for name in contract.columns if all(name in one.contract.columns for one in artifacts.values())
+    ]
+
+
+def _unjudged(served: Served, summary: str, reason: str, subject: str = ROWS) -> MonitoredPeriod:
     """Return a period that cannot be judged, with the reason as its cause."""
     return MonitoredPeriod(
         served.start,
@@ -373,9 +391,10 @@ def _unjudged(served: Served, summary: str, reason: str) -> MonitoredPeriod:
         (),
         Performance({"rows": Estimate(0), "cost_per_1000": Estimate(NAN)}, summary),
         served.log_offsets,
-        causes=(Cause("data broken", ROWS, f"{ROWS}: {reason}"),),
-        log_ends=served.log_ends,
+        causes=(Cause("data broken", subject, f"{subject}: {reason}"),),
         has_later=served.has_later,
+        log_starts=served.log_starts,
+        log_ends=served.log_ends,
     )
 
 

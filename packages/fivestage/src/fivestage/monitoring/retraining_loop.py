@@ -143,12 +143,10 @@ class RetrainingLoop:
         trained = (*state.trained, champion) if champion > max(state.trained) else state.trained  # by hand
         monitored, verdict = self.pipelines.monitor(self.folder, start, end, state.log_offsets, past, trained)
         done = not (verdict.retrain or verdict.promote)
-        *before, latest = monitored.history(state.periods)
-        periods = (*before, replace(latest, log_offsets=state.log_offsets))
         self._change(
             lambda now: replace(
                 now,
-                periods=periods,
+                periods=tuple(monitored.history(state.periods)),
                 until=end,
                 log_offsets=monitored.log_offsets,
                 verdict=verdict,

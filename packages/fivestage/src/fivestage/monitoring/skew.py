@@ -1,13 +1,12 @@
 """Training-serving skew: compare logged inputs with the data, and online with offline forecasts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fivestage.artifact.artifact import Artifact
-from fivestage.contract.contract import Contract
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.monitoring.causes import Cause
@@ -22,11 +21,14 @@ def forecasts_in(log: pd.DataFrame, column: str = "forecast") -> Floats:
 
 
 def differences(log: pd.DataFrame, features: pd.DataFrame, artifacts: Mapping[str, Artifact]) -> Floats:
-    """Return the difference between online and offline forecasts by row, relative for forecasts above 1."""
+    """Return the difference between online and offline forecasts by row, relative for forecasts above 1.
+
+    A version that needs a feature which is no longer computed is left out.
+    """
     largest = np.zeros(len(log))
     for version, artifact in artifacts.items():
         served_by = (log["model_version"] == version).to_numpy()
-        if served_by.any():
+        if served_by.any() and set(artifact.features) <= set(features):
             offline = artifact_forecast(artifact, features[served_by]).reshape(served_by.sum(), -1)
             served = forecasts_in(log[served_by]).reshape(offline.shape)
             off = np.abs(offline - served) / np.maximum(1, np.abs(offline))
@@ -34,10 +36,12 @@ def differences(log: pd.DataFrame, features: pd.DataFrame, artifacts: Mapping[st
     return largest
 
 
-def skew(log: pd.DataFrame, rows: pd.DataFrame, difference: Floats, contract: Contract) -> tuple[Cause, ...]:
+def skew(
+    log: pd.DataFrame, rows: pd.DataFrame, difference: Floats, columns: Iterable[str]
+) -> tuple[Cause, ...]:
     """Return a cause for each input that differs from the data, or else for differing predictions."""
     causes = []
-    for name in contract.columns:
+    for name in columns:
         logged, known = (frame[name].reset_index(drop=True) for frame in (log, rows))
         logged = logged.mask(logged == "")  # the service logs missing categories as empty text
         differs = ((logged != known) & ~(logged.isna() & known.isna())).to_numpy()

@@ -53,6 +53,8 @@ class Record:
         kind: str | None = None,
         about: str = "",
         rules: Sequence[ColumnRule] = (),
+        *,
+        strict: bool = True,
     ) -> None:
         self.kind, self._rules = kind, rules
         self._types = {field: _type(column) for field, column in columns.items()}
@@ -72,7 +74,7 @@ class Record:
             namespace={"__doc__": about},
             tag_field="kind" if kind else None,
             tag=kind,
-            forbid_unknown_fields=True,
+            forbid_unknown_fields=strict,
             kw_only=True,
             gc=False,
         )

@@ -39,8 +39,12 @@ def open_store(url: str) -> Store:
 
 
 def predictions(store: Store, contract: Contract, after: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield each logged row: its inputs (timestamps in epoch seconds), prediction, time and model version."""
-    record = Record("Row", contract.columns)
+    """Yield each logged row: its inputs (timestamps in epoch seconds), prediction, time and model version.
+
+    A column that the contract has got since is missing, and one that it no longer has is left out.
+    """
+    columns = {name: one.model_copy(update={"nullable": True}) for name, one in contract.columns.items()}
+    record = Record("Row", columns, strict=False)
     one = msgspec.json.Decoder(record.type)
     many = msgspec.json.Decoder(dict[str, list[record.type]])  # type: ignore[name-defined]
     form = form_of(contract)
