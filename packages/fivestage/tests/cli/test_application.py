@@ -86,6 +86,39 @@ def test_init_writes_the_sizes_and_does_not_print_their_tables(
     assert "|" not in printed
 
 
+@pytest.mark.parametrize(
+    ("which", "port", "address"),
+    [
+        ("mlflow", "", "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"),
+        ("zenml", "", "http://127.0.0.1:8237/projects/default/pipelines"),
+        ("evidently", "8239", "http://127.0.0.1:8239"),
+    ],
+)
+def test_ui_starts_the_program_and_names_the_page_that_lists_the_runs(
+    which: str,
+    port: str,
+    address: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = Mock()
+    monkeypatch.setattr(os, "execv", started)
+    monkeypatch.setattr("fivestage.cli.application._open_stores", lambda: None)
+    monkeypatch.setattr("fivestage.orchestration.databases.skip_zenml_survey", lambda: None)
+    for setting, value in (
+        ("MLFLOW_TRACKING_URI", "sqlite:///runs.db"),
+        ("ZENML_STORE_URL", "sqlite:///zenml.db"),
+        ("ZENML_SERVER_AUTH_SCHEME", ""),  # set by the command
+        ("ZENML_SERVER_DEPLOYMENT_TYPE", ""),
+    ):
+        monkeypatch.setenv(setting, value)
+    app = application(kind=project_application)
+    assert exit_code(app, "ui", "--which", which, *(["--port", port] if port else [])) == 0
+    assert f"Open {address} once" in capsys.readouterr().out
+    assert which in " ".join(started.call_args.args[1])
+    assert ["--port", port or address.split(":")[2].partition("/")[0]] == started.call_args.args[1][-2:]
+
+
 def test_a_contract_that_is_wrong_is_said_before_the_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
     class Broken:
         features = None

@@ -14,8 +14,11 @@ from fivestage.common.settings import DEMO, ROOT, SERVING
 from fivestage.features.problem import Problem
 from fivestage.scaffold.command import OPTIONS
 
-ZENML_PORT = "8237"
-EVIDENTLY_PORT = "8238"
+PAGES = {  # the usual port of each program, and its page that lists the project's runs
+    "mlflow": (5000, "/#/experiments?workflowType=machine_learning"),  # it starts with its pages for LLMs
+    "zenml": (8237, "/projects/default/pipelines"),
+    "evidently": (8238, ""),
+}
 
 
 def project_application(problem: Problem, help_text: str) -> Application:
@@ -81,29 +84,32 @@ def _add_set_up(app: Application) -> None:
         which: Annotated[
             Literal["mlflow", "zenml", "evidently"], typer.Option(help="whose pages to open")
         ] = "mlflow",
+        port: Annotated[
+            int, typer.Option(help="a port to use instead of the program's usual one", show_default=False)
+        ] = 0,
     ) -> None:
         """Open the pages of MLflow, of ZenML, or of Evidently with the checks of every period."""
         from fivestage.common.settings import EVIDENTLY_WORKSPACE
         from fivestage.orchestration.databases import skip_zenml_survey
 
+        usual, page = PAGES[which]
+        port = port or usual
         if which == "evidently":
             if "://" in EVIDENTLY_WORKSPACE:
                 raise UserError(f"Evidently runs on a server: open {EVIDENTLY_WORKSPACE} instead.")
-            typer.echo(f"Evidently's pages: http://127.0.0.1:{EVIDENTLY_PORT}")
-            program = ["evidently.cli", "ui", "--workspace", EVIDENTLY_WORKSPACE, "--port", EVIDENTLY_PORT]
-            os.execv(sys.executable, [sys.executable, "-m", *program])  # noqa: S606
-        if which == "mlflow":
-            store = os.environ["MLFLOW_TRACKING_URI"]
-            os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store])  # noqa: S606
-        if not os.environ["ZENML_STORE_URL"].startswith("sqlite:"):
-            raise UserError(f"ZenML runs on a server: open {os.environ['ZENML_STORE_URL']} instead.")
-        skip_zenml_survey()
-        os.environ |= {"ZENML_SERVER_AUTH_SCHEME": "NO_AUTH", "ZENML_SERVER_DEPLOYMENT_TYPE": "local"}
-        # ZenML's server needs another version of FastAPI, so it runs in a separate environment.
-        server = ["--from", f"zenml[server]=={version_of('zenml')}"]
-        program = ["uvicorn", "zenml.zen_server.zen_server_api:app", "--port", ZENML_PORT]
-        typer.echo(f"ZenML's pages: http://127.0.0.1:{ZENML_PORT}")
-        os.execv(sys.executable, [sys.executable, "-m", "uv", "tool", "run", *server, *program])  # noqa: S606
+            program = ["evidently.cli", "ui", "--workspace", EVIDENTLY_WORKSPACE]
+        elif which == "mlflow":
+            program = ["mlflow", "ui", "--backend-store-uri", os.environ["MLFLOW_TRACKING_URI"]]
+        else:
+            if not os.environ["ZENML_STORE_URL"].startswith("sqlite:"):
+                raise UserError(f"ZenML runs on a server: open {os.environ['ZENML_STORE_URL']} instead.")
+            skip_zenml_survey()
+            os.environ |= {"ZENML_SERVER_AUTH_SCHEME": "NO_AUTH", "ZENML_SERVER_DEPLOYMENT_TYPE": "local"}
+            # ZenML's server needs another version of FastAPI, so it runs in a separate environment.
+            program = ["uv", "tool", "run", "--from", f"zenml[server]=={version_of('zenml')}"]
+            program += ["uvicorn", "zenml.zen_server.zen_server_api:app"]
+        typer.echo(f"Open http://127.0.0.1:{port}{page} once the server has started; Ctrl-C stops it.")
+        os.execv(sys.executable, [sys.executable, "-m", *program, "--port", str(port)])  # noqa: S606
 
 
 def _add_registry(app: Application) -> None:
@@ -163,7 +169,11 @@ def _add_service(app: Application) -> None:
             typer.echo(line)
 
     @app.command()
-    def serve(port: Annotated[int, typer.Option(help="a port to use instead of SERVE_PORT")] = 0) -> None:
+    def serve(
+        port: Annotated[
+            int, typer.Option(help="a port to use instead of SERVE_PORT", show_default=False)
+        ] = 0,
+    ) -> None:
         """Serve the champion in the foreground, until Ctrl-C."""
         from fivestage.deployment.local_process import switch
         from fivestage.deployment.service_client import require_free_port, url
