@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from fivestage.cli.simulated_client import Exchange
 from fivestage.cli.simulation import Simulation
@@ -15,7 +16,9 @@ from tests.contract.contracts import contract_of
 from tests.monitoring.test_performance import judged, week
 
 
-def test_a_period_that_is_judged_late_keeps_the_verdict_of_its_day() -> None:
+def test_a_period_that_is_judged_late_keeps_the_verdict_of_its_day(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     contract = contract_of("binary")
     few, enough = (judged(contract, *week(2, 0.08), share=share) for share in (0.1, 1))
     first = MonitoredPeriod(0, 7 * DAY, ("1",), few, (1, 0))
@@ -30,4 +33,10 @@ def test_a_period_that_is_judged_late_keeps_the_verdict_of_its_day() -> None:
     assert [(row.bad, row.verdict.rpartition(": ")[2]) for row in simulation.periods] == [
         (True, "of the first"),
         (False, "of the second"),
+    ]
+    lines = capsys.readouterr().out.splitlines()
+    assert [("arrived since: bad" in line, "not judged" in line) for line in lines] == [
+        (False, True),
+        (True, False),
+        (False, True),
     ]

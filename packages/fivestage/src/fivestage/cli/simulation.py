@@ -101,6 +101,9 @@ class Simulation:
             row = period_row(one, self.verdicts[one.start])
             self.periods = [*(other for other in self.periods if other.start != row.start), row]
         self.periods.sort(key=lambda row: row.start)
+        for one in monitored.matured:
+            found = f"{one.state}, {one.performance.sentence}"
+            typer.echo(f"  {one.days}, by the labels that have arrived since: {found}")
         typer.echo(f"  {progress}, {_line(monitored, exchange)}")
         result = self.loop.follow_verdict()
         if result is None:
