@@ -160,7 +160,8 @@ def names_of(headers: Iterable[str], taken: Collection[str] = (), prefix: str = 
     """
     plain: dict[str, str] = {}
     for place, header in enumerate(headers, 1):
-        spelled = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", anyascii(header))
+        words = r"(?<=[A-Za-z0-9][a-z0-9])(?=[A-Z])"  # customerID is two, kWh and pH are one
+        spelled = re.sub(words, "_", anyascii(header))
         name = re.sub(r"[^a-z0-9]+", "_", spelled.lower()).strip("_")[:48].rstrip("_")
         is_name = re.match("[a-z]", name) and name not in WORDS
         plain[header] = name if is_name else f"{prefix}_{name or place}"

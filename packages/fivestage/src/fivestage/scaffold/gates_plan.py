@@ -173,7 +173,7 @@ def _coverage_error(before: Floats, after: Floats) -> float:
 
 
 def suspicious_limit(target: Target, rows: int, score: float) -> float | None:
-    """Return the ROC-AUC or R2 above which a leak is suspected, or None; `score` is a quick model's."""
+    """Return the ROC-AUC or R² above which a leak is suspected, or None; `score` is a quick model's."""
     rate = min(target.shares, default=0.5)
     chance = 3 * math.sqrt(max(score * (1 - score), 0) / max(1.0, rate * rows))
     limit = max(0.9, score + 0.5 * (1 - score)) + chance

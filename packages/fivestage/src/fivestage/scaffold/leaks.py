@@ -25,7 +25,7 @@ from fivestage.scaffold.column_profiles import LARGEST, ColumnProfile
 from fivestage.scaffold.target import Target
 
 SAMPLE = 20_000
-LEAK = 0.99  # ROC-AUC, or R2 for regression, from which on a single column is a suspected leak
+LEAK = 0.99  # ROC-AUC, or R² for regression, from which on a single column is a suspected leak
 NOTABLE = 0.9  # score of a quick model from which on its most important columns are named
 LEAST_ALIKE = 30  # minimum rows with a value, as fewer follow the target by chance
 LEAST_OF_CLASS = 5  # minimum rows of a class among them
@@ -95,7 +95,7 @@ class QuickModel:
     """How well a quick model does on rows that it has not seen.
 
     Args:
-        score: ROC-AUC, or R2 for regression.
+        score: ROC-AUC, or R² for regression.
         decisive: If the score is notable, up to three columns that cause it, with the score of a model
             without that column; if no such model is far worse, the most important columns.
     """
@@ -176,7 +176,7 @@ def _score_alone(values: Floats, label: Floats, target: Target) -> float:
 
 
 def _absence_score(absent: NDArray[np.bool_], label: Floats, target: Target) -> float:
-    """Score the absence of a value as a predictor: the highest one-vs-rest ROC-AUC, or R2."""
+    """Score the absence of a value as a predictor: the highest one-vs-rest ROC-AUC, or R²."""
     if not target.classes:
         return float(np.corrcoef(absent, label)[0, 1] ** 2)
     areas = [float(roc_auc_score(label == code, absent)) for code in range(len(target.classes))]
@@ -184,7 +184,7 @@ def _absence_score(absent: NDArray[np.bool_], label: Floats, target: Target) -> 
 
 
 def _score(model: Any, features: Floats, label: Floats, target: Target) -> float:
-    """Score a model on halves that it has not seen: ROC-AUC, one-vs-rest, or R2."""
+    """Score a model on halves that it has not seen: ROC-AUC, one-vs-rest, or R²."""
     folds, scoring = (StratifiedKFold, "roc_auc_ovr") if target.classes else (KFold, "r2")
     halves = folds(HALVES, shuffle=True, random_state=SEED)
     return float(cross_val_score(model, features, label, cv=halves, scoring=scoring).mean())

@@ -55,12 +55,13 @@ class Target:
     @property
     def measure(self) -> str:
         """What the score of a quick model is."""
-        return "ROC-AUC" if self.classes else "R2"
+        return "ROC-AUC" if self.classes else "R²"
 
     def profile(self, name: str) -> ColumnProfile:
         """Return the profile of the outcome, by which it is checked, under its name in the contract."""
         if not self.classes:
-            return ColumnProfile(self.header, name, "number", low=self.low, high=self.high, example=self.mean)
+            mean = float(f"{self.mean:.4g}")
+            return ColumnProfile(self.header, name, "number", low=self.low, high=self.high, example=mean)
         longest, example = max(map(len, self.classes)), self.classes[-1]
         return ColumnProfile(
             self.header, name, "category", levels=self.classes, longest=longest, example=example
