@@ -158,7 +158,8 @@ def smoke(overlay: Overlay = "local", context: Context = "") -> None:
 
     champion = version_or_champion()
     difference = smoke_kubernetes(champion.version, overlay, context)
-    echo(f"The Service answers as version {champion.version} did offline, to {difference:.0e}.")
+    parity = f"predictions differ from the offline ones by at most {difference:.1g}"
+    echo(f"The Service serves version {champion.version}; its {parity}.")
 
 
 @app.command()
@@ -272,7 +273,8 @@ def version_or_champion(version: str = "") -> "Version":
 
 def print_deployment(deployed: "Deployment") -> None:
     """Print the version that now serves on this machine, and where."""
-    echo(f"Version {deployed.version} answers at {deployed.url} as offline, to {deployed.difference:.0e}.")
+    parity = f"its predictions differ from the offline ones by at most {deployed.difference:.1g}"
+    echo(f"Version {deployed.version} serves at {deployed.url}; {parity}.")
 
 
 def print_release(release: "Release") -> None:

@@ -262,7 +262,8 @@ def test_no_slice_pays_for_the_others(
     gate = fails_alone(gates(rows, contract, unfair, champion, evidence), "no slice pays")
     assert gate.value == pytest.approx(6900 / 6000 - 1)
     assert (
-        gate.sentence == f"the worst slice, channel shop, costs +15.0% against {other}, at most +10% allowed"
+        gate.sentence
+        == f"the worst slice, channel shop, costs 15.0% more than {other}; at most 10% more is allowed"
     )
 
 

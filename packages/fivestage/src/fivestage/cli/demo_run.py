@@ -148,7 +148,8 @@ class DemoRun:
         try:
             with self.stage("serving", f"version {trained.version.version} as a local process"):
                 deployed = deploy(trained.version)
-                typer.echo(f"  {deployed.url} answers as offline, to {deployed.difference:.0e}")
+                parity = f"predictions differ from the offline ones by at most {deployed.difference:.1g}"
+                typer.echo(f"  {deployed.url}: {parity}")
             with self.stage("monitoring", "the months after training, a period at a time"):
                 Simulation(loop.contract, settings, loop, deploy).run(trained.version, *data)
         finally:

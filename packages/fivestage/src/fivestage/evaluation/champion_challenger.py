@@ -184,7 +184,8 @@ def _slices(
     worst_slice = max(losses, key=losses.__getitem__)
     worst = losses[worst_slice]
     sentence = (
-        f"the worst slice, {worst_slice}, costs {worst:+.1%} against {other}, at most {limit:+.0%} allowed"
+        f"the worst slice, {worst_slice}, costs {abs(worst):.1%} {'more' if worst > 0 else 'less'} than "
+        f"{other}; at most {limit:.0%} more is allowed"
     )
     return Gate(name, worst <= limit, worst, limit, sentence)
 

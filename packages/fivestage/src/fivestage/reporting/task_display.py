@@ -97,11 +97,11 @@ def rule(contract: Contract) -> str:
                 "under the predicted probabilities."
             )
         case RegressionContract():
-            prices, unit = contract.costs, contract.label.unit
+            prices, unit = contract.costs, _priced_unit(contract)
             return (
                 f"The costs set the decision rule: plan with the {prices.level:.3f} quantile of the "
                 f"predicted distribution, because planning too high costs {prices.over:g} {prices.currency} "
-                f"per unit ({unit}) and planning too low {prices.under:g}."
+                f"per {unit} and planning too low {prices.under:g}."
             )
     return ""
 
@@ -139,12 +139,16 @@ def prices(contract: Contract) -> Table:
                 (fmt.spaced(name), *map(fmt.compact, costs.values())) for name, costs in by_action
             ]
         case RegressionContract():
-            unit = contract.label.unit
-            return ("", f"per unit ({unit})"), [
+            return ("", f"per {_priced_unit(contract)}"), [
                 ("too high", fmt.compact(contract.costs.over)),
                 ("too low", fmt.compact(contract.costs.under)),
             ]
     return (), []
+
+
+def _priced_unit(contract: RegressionContract) -> str:
+    unit = contract.label.unit
+    return "unit" if unit == "units" else f"unit ({unit})"  # `make init` writes "units"
 
 
 def stakes(contract: Contract, data: DataSection) -> tuple[str, dict[str, float]]:

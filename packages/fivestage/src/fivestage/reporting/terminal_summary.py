@@ -26,7 +26,7 @@ def summary(contract: Contract, results: Results, page: Path) -> str:
     card = [f"Model card: {page.with_name(sentences.CARD)}"] if results.model else []
     programs = [f"{title}: {command}" for title, command in sentences.PROGRAMS]
     service = [f"The service: {sentences.SERVE}"] if results.serving else []
-    rows.append("\n".join([f"Page: {page}", *card, *programs, *service]))
+    rows.append("\n".join([f"Report: {page}", *card, *programs, *service]))
     return f"\n{'-' * WIDTH}\n".join(rows) + "\n"
 
 
