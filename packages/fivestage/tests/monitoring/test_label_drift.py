@@ -95,16 +95,16 @@ def test_labels_that_arrive_days_later_alarm_falsely_as_often_as_stated() -> Non
     assert alarms <= 3  # 1.2 are expected; more than 3 happen once in 30 times
 
 
-@pytest.mark.parametrize("days", [1, PERIOD])
-def test_labels_alarm_falsely_as_often_as_stated(days: int) -> None:
+@pytest.mark.parametrize(("days", "ranked"), [(1, False), (PERIOD, False), (PERIOD, True)])
+def test_labels_alarm_falsely_as_often_as_stated(days: int, *, ranked: bool) -> None:
     """Of days with exponential tails, which the limits are extended by."""
-    draw, others, alarms = np.random.default_rng(6), 10 * PERIOD, []
+    draw, others, alarms = np.random.default_rng(6), 40 * PERIOD, []
     weight = np.repeat(np.eye(others // days), days, axis=1)
 
     def statistics(number: int) -> list[DailyStatistic]:
         return [
             DailyStatistic(
-                replace(kind, ranked=False),
+                replace(kind, ranked=ranked),
                 tuple(map(str, range(items))),
                 ("",) * items,
                 draw.laplace(0, 0.1, (number, items)),
@@ -113,12 +113,12 @@ def test_labels_alarm_falsely_as_often_as_stated(days: int) -> None:
             for kind, items in ((RATE, 2), (MEANING, 20))
         ]
 
-    for _ in range(60):
+    for _ in range(100):
         usual, now = statistics(REFERENCE), statistics(others)
         limits = calibrate(usual, days, 0.01)
         found = compare_days(now, usual, weight, np.ones((len(weight), REFERENCE)))
         alarms += np.any([(found[kind] >= limits[kind]).any(axis=1) for kind in found], axis=0).tolist()
-    assert np.mean(alarms) <= 0.01
+    assert np.mean(alarms) <= 0.011
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])

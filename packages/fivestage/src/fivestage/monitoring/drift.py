@@ -6,7 +6,8 @@ by chance. The items of a statistic, its columns, share one limit: the maximum s
 (Resampling-Based Multiple Testing, 1993). They differ in noise, so each is measured on its own scale, and few
 mock windows show no rare event, so the limit extends beyond them with an exponential tail. Ranks of days have
 one scale and no tail: their limit is a quantile of ten thousand mock windows. The statistics share the false
-alarms equally. Days count as independent, in ranks blocks of three days.
+alarms equally. Days of mock windows are drawn one by one; where neighbouring days of the reference are alike,
+its limits are wider, see `widening`.
 """
 
 from collections.abc import Sequence
@@ -196,45 +197,52 @@ def calibrate(
         raise ValueError(f"{days} days of reference are fewer than 2 windows of {window_days}")
     key = tuple(usable.tolist()), window_days
     mock = _mock_windows(*key, MOCK_WINDOWS, seed)
-    # Neighbouring days are alike: blocks of 3 days (Künsch, "The Jackknife and the Bootstrap for General
-    # Stationary Observations", 1989) leave a third of the false alarms that this causes to single days.
-    # Shorter windows have too few arrangements of blocks. So many mock windows, which cost little for ranks,
-    # that their limit needs no extrapolation.
-    ranked = _mock_windows(*key, 100 * MOCK_WINDOWS, seed, WEEK // 2 if window_days >= WEEK else 1)
+    # So many mock windows, which cost little for ranks, that their limit needs no extrapolation.
+    ranked = _mock_windows(*key, 100 * MOCK_WINDOWS, seed)
     # In scales of the tail, the maximum of n is expected at log(n) + gamma, and the 1-in-N event at log(N).
     furthest_mock = np.log(days * INDEPENDENT_SHARE) + np.euler_gamma
     distances, limits = compare_days(reference, reference, mock, usable - mock), {}
     share = false_alarm / len(distances)
     beyond = np.log(1 / share) / furthest_mock
     for one in reference:
-        distance, least = distances[one.kind.name], one.kind.least
+        distance, least, wider = distances[one.kind.name], one.kind.least, widening(one, window_days)
         if one.kind.ranked and window_days >= RANKED_DAYS:
             furthest = rank_sums(one, one, ranked, usable - ranked).max(axis=1)
-            limit = np.quantile(furthest, 1 - share, method="higher")  # 0 if all days are equal
-            limits[one.kind.name] = np.full(distance.shape[1], max(limit, least))
+            limit = wider * np.quantile(furthest, 1 - share, method="higher")  # 0 if all days are equal
+            pairs = window_days * days  # of days: all of them, if each day lies beyond the reference's
+            most = pairs / np.sqrt(pairs * (window_days + days + 1) / 3)
+            limits[one.kind.name] = np.full(distance.shape[1], max(min(limit, most), least))
             continue
         own, others = (
             _scale(some, days, least) for some in (_furthest(distance), _furthest_others(distance))
         )
         furthest = (distance / others).max()
-        limits[one.kind.name] = np.maximum(beyond * furthest * own, least)
+        limits[one.kind.name] = np.maximum(beyond * wider * furthest * own, least)
     return limits
 
 
-@lru_cache(maxsize=8)  # inputs, scores and labels of all periods have the same windows
-def _mock_windows(
-    usable: tuple[bool, ...], window_days: int, number: int, seed: int, block_days: int = 1
-) -> Floats:
-    """Return weights (mock windows, days), 1 for chosen days; windows of one day are each usable day.
+def widening(reference: DailyStatistic, window_days: int) -> float:
+    """Return how much further windows of consecutive days vary than windows of independent days.
 
-    Days are chosen in blocks of consecutive days, which begin on different weekdays in different windows.
+    Neighbouring days are alike. With an autocorrelation of r, a mean of n days varies as that of
+    n / (1 + 2 sum of (1 - k / n) r^k) independent days (Bayley and Hammersley, "The Effective Number of
+    Independent Observations in an Autocorrelated Time Series", 1946). Of the days' ranks among their weekday,
+    r is the median of the items, less its standard error, so that chance widens nothing.
     """
+    days, lag = len(reference.numerator), np.arange(1, window_days)
+    rank = pd.DataFrame(reference.ratio(np.eye(days))).rank()
+    rank -= rank.groupby(np.arange(days) % WEEK).transform("mean")
+    alike = rank.corrwith(rank.shift()).median() - 1 / np.sqrt(days)
+    return float(np.sqrt(1 + 2 * (1 - lag / window_days) @ np.fmax(alike, 0.0) ** lag))
+
+
+@lru_cache(maxsize=8)  # inputs, scores and labels of all periods have the same windows
+def _mock_windows(usable: tuple[bool, ...], window_days: int, number: int, seed: int) -> Floats:
+    """Return weights (mock windows, days), 1 for chosen days; windows of one day are each usable day."""
     if window_days == 1:
         return np.eye(len(usable))[list(usable)]
-    draw, days = np.random.default_rng(seed), np.flatnonzero(usable)
-    week, place = np.divmod(days + draw.integers(block_days, size=(number, 1)), WEEK)
-    block = week * WEEK + place // block_days  # its days share one random number
-    rank = np.take_along_axis(draw.random((number, int(block.max()) + 1)), block, axis=1)
+    days = np.flatnonzero(usable)
+    rank = np.random.default_rng(seed).random((number, days.size))
     weekdays, count = np.unique(days % WEEK, return_counts=True)
     if window_days >= weekdays.size:  # a real window has its share of each weekday, so mock windows do too
         for weekday, often in zip(weekdays, count, strict=True):
