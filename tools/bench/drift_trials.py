@@ -37,7 +37,7 @@ from tools.bench.best_statistic import Names, Reached, gather, names_of, reached
 from tools.bench.faults import Fault, LabelFault, touched
 
 Measure = Callable[[int, Floats], Statistics]  # exceedance of windows with a number of days and their weights
-DRAWN_WEEKS = 30  # per trial, for the distribution of unchanged weeks
+DRAWN_WINDOWS = 30  # per trial, for the distribution of unchanged windows of several days
 OVERALL = (LABEL, CONFIDENT_ROWS, SCORE_INPUT)
 PROCESSES = 2
 # Least share of changed rows for a window to count, for gross faults and others.
@@ -113,11 +113,16 @@ def drawn(plan: Plan, draw: np.random.Generator) -> tuple[Ints, Ints]:
     """Draw days for the reference, and others from the same period; both have every weekday equally often."""
     length = plan.reference + plan.others
     start = int(draw.integers(len(plan.days) - length + 1))
-    place = np.arange(length)
+    days = plan.days[start + exchanged(length, draw)]
+    return days[: plan.reference], days[plan.reference :]
+
+
+def exchanged(days: int, draw: np.random.Generator) -> Ints:
+    """Return the numbers of consecutive days, of which those of each weekday have changed places."""
+    place = np.arange(days)
     for weekday in range(WEEK):
         place[weekday::WEEK] = draw.permutation(place[weekday::WEEK])
-    days = plan.days[start + place]
-    return days[: plan.reference], days[plan.reference :]
+    return place
 
 
 def consecutive(length: int, days: int) -> Floats:
@@ -134,12 +139,14 @@ def growing(days: int) -> Floats:
     return np.stack([np.where(weeks.cumsum(axis=1) <= length, weeks, 0) for length in range(1, WEEK + 1)], 1)
 
 
-def drawn_weeks(days: int, draw: np.random.Generator) -> Floats:
-    """Draw weeks with each weekday once, and return their weights: weeks x days."""
-    weight = np.zeros((DRAWN_WEEKS, days))
-    for weekday in range(WEEK):
-        some = np.arange(weekday, days, WEEK)
-        weight[np.arange(DRAWN_WEEKS), draw.choice(some, DRAWN_WEEKS)] = 1
+def drawn_windows(length: int, days: int, draw: np.random.Generator) -> Floats:
+    """Draw windows with the weekdays of consecutive days, or take each day: windows x days."""
+    if length == 1:
+        return np.eye(days)
+    weight = np.zeros((DRAWN_WINDOWS, days))
+    for row in weight:
+        start = int(draw.integers(days - length + 1))
+        row[exchanged(days, draw)[start : start + length]] = 1
     return weight
 
 
@@ -160,11 +167,11 @@ def unchanged(number: int, table: Table, plan: Plan) -> Unchanged:
     found, names = Unchanged(), names_of(reference.statistics)
     for length in plan.lengths:
         limits = calibrate(reference.statistics, length, plan.false_alarm)
-        look = partial(exceedance_of, days, reference.statistics, limits)
-        found.alarms[length] = [any_statistic(look(consecutive(length, plan.others))).tolist()]
+        windows = drawn_windows(length, plan.others, draw)
+        far = exceedance_of(days, reference.statistics, limits, windows)
+        found.alarms[length] = [any_statistic(far).tolist()]
         if length in (1, WEEK):
-            windows = np.eye(plan.others) if length == 1 else drawn_weeks(plan.others, draw)
-            gather(found.reached, reached(look(windows), names, length))
+            gather(found.reached, reached(far, names, length))
     return found
 
 
@@ -261,10 +268,11 @@ def labelled(
     as_is = label_statistics(others, truth, table.forecast[now], inputs, task)
     names = names_of(usual)
     null = Unchanged()
-    for length in plan.lengths:
-        null.alarms[length] = [any_statistic(look(as_is, length, consecutive(length, plan.others))).tolist()]
-    for length, windows in ((1, np.eye(plan.others)), (WEEK, drawn_weeks(plan.others, draw))):
-        gather(null.reached, reached(look(as_is, length, windows), names, length))
+    for length in sorted({*plan.lengths, 1, WEEK}):
+        far = look(as_is, length, drawn_windows(length, plan.others, draw))
+        null.alarms[length] = [any_statistic(far).tolist()]
+        if length in (1, WEEK):
+            gather(null.reached, reached(far, names, length))
     undisturbed = look(as_is, 1, np.eye(plan.others))
     seen = []
     for fault in faults:
@@ -290,7 +298,7 @@ def best_of_rate(
     draw = np.random.default_rng(3)
     scatter = usual.ratio(np.eye(window.days)).std(axis=0, ddof=1)
     limit = NormalDist().inv_cdf(1 - plan.false_alarm / 2) * scatter / np.sqrt(WEEK)
-    weeks = np.concatenate([drawn_weeks(window.days, draw) for _ in range(DRAWN_WEEKS)])
+    weeks = np.concatenate([drawn_windows(WEEK, window.days, draw) for _ in range(DRAWN_WINDOWS)])
     for fault in (one for one in faults if not one.columns):  # the others do not change the rate
         other = fault.put(window.frame, truth, draw)
         changed, _ = label_statistics(window, other, forecast, columns, task)

@@ -38,12 +38,15 @@ def _false_alarms(found: Mapping[str, Any]) -> Iterator[str]:
         "its CBPE",
     )
     for one in found["false_alarms"]:
-        others = (one.get(name) for name in ("labels", "evidently", "evidently_any", "nannyml", "cbpe"))
+        labels, *others = (
+            one.get(name) for name in ("labels", "evidently", "evidently_any", "nannyml", "cbpe")
+        )
         yield _row(
             f"{one['rows']:,} rows, {_days(one['days'])}",
             _days(one["reference_days"]),
-            str(one["alarms"]["of"]),
+            f"{one['alarms']['of']:,}",
             _percent(one["alarms"], 1),
+            _percent(labels, 1),
             *map(_percent, others),
         )
 
@@ -52,6 +55,7 @@ def _tables(found: Mapping[str, Any]) -> Iterator[str]:
     yield "The hand-set numbers were chosen on the other half of the days, but this half was inspected, too,"
     yield "so neither half is unseen. The synthetic tables are: no number was chosen on these seeds."
     yield "Each trial on synthetic tables has its own table; trials on a half draw from the same days again."
+    yield "Windows of several days share days within a trial; the intervals allow for that."
     yield "Alarms without a change:"
     yield ""
     yield from _head("table", "window", "checks", "alarms")

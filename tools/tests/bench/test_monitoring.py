@@ -12,12 +12,14 @@ from fivestage.monitoring.label_drift import MEANING
 from tests.contract.contracts import contract_of
 from tools.bench.best_statistic import limit_of
 from tools.bench.drift_trials import (
+    DRAWN_WINDOWS,
     TOUCHED,
     Plan,
     Table,
     best_of_rate,
     consecutive,
     drawn,
+    drawn_windows,
     faulty,
     growing,
     labelled,
@@ -72,6 +74,17 @@ def test_windows_share_no_day_and_grow_to_whole_weeks() -> None:
     assert (grown[:, -1] == consecutive(WEEK, OTHERS + 3)).all()
 
 
+def test_drawn_windows_have_the_weekdays_of_consecutive_days() -> None:
+    draw = np.random.default_rng(0)
+    assert (drawn_windows(1, OTHERS, draw) == np.eye(OTHERS)).all()
+    for length in (WEEK, 11):
+        windows = drawn_windows(length, OTHERS, draw)
+        assert windows.shape == (DRAWN_WINDOWS, OTHERS)
+        assert (windows.sum(axis=1) == length).all()
+        of_weekday = windows.reshape(DRAWN_WINDOWS, -1, WEEK).sum(axis=1)
+        assert (np.sort(of_weekday) == [1] * (2 * WEEK - length) + [2] * (length - WEEK)).all()
+
+
 def test_faults_change_what_they_are_called_by(table: Table, every: dict[tuple[str, str], Fault]) -> None:
     before, _ = window_of(table, np.unique(table.day)[:WEEK])
     draw, usual = np.random.default_rng(2), table.frame
@@ -119,7 +132,7 @@ def test_made_up_tables_are_judged_by_other_seeds_than_numbers_are_chosen_by(
     pd.testing.assert_frame_equal(one.frame, again.frame)
     assert len(one.frame) != len(other.frame) or not one.frame.equals(other.frame)
     found = unchanged(0, one, plan_of(one, REFERENCE, (1, WEEK), 0.01))
-    assert {length: len(alarms) for length, (alarms,) in found.alarms.items()} == {1: 34, WEEK: 4}
+    assert {length: len(alarms) for length, (alarms,) in found.alarms.items()} == {1: 34, WEEK: DRAWN_WINDOWS}
 
 
 def test_what_is_seen_of_faults_is_told_by_their_columns(
@@ -134,7 +147,7 @@ def test_what_is_seen_of_faults_is_told_by_their_columns(
     assert reach > 1 > unchanged_reach
     null = unchanged(0, table, plan)
     sizes = {key: len(found) for key, (found,) in null.alarms.items()}
-    assert sizes == {1: OTHERS, WEEK: 2}
+    assert sizes == {1: OTHERS, WEEK: DRAWN_WINDOWS}
     assert np.mean(null.alarms[1]) < 0.2
     of_gross, of_subtle = (limit_of(one.reached, null.reached, 1, 0.01) for one in (gross, subtle))
     assert of_gross is not None
