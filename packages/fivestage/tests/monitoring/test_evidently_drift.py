@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from evidently import DataDefinition, Report
+from evidently import DataDefinition, Dataset, Report
 from evidently.core.report import Snapshot
 from evidently.metrics import LogLoss, MaxValue, RocAuc, RowCount
 from evidently.tests import gt, lt
@@ -33,7 +33,7 @@ from fivestage.monitoring.evidently_drift import (
     DriftStatistic,
     LabelDrift,
 )
-from fivestage.monitoring.evidently_quality import LabelledRows, RowsAlone, ScoreLimit
+from fivestage.monitoring.evidently_quality import LabelledRows, ScoreLimit
 from fivestage.monitoring.performance import judge
 from fivestage.monitoring.period_report import period_frame, run_checks, with_verdict
 from fivestage.monitoring.workspace import add_run, open_workspace
@@ -212,10 +212,11 @@ def test_a_thinned_reference_leaves_the_current_quality_as_it_is(monkeypatch: py
     assert sizes == [50, 400]
 
 
-def labelled_rows() -> RowsAlone:
+def labelled_rows() -> Dataset:
     chance = np.linspace(0.1, 0.9, 400)
     rows = pd.DataFrame({LABEL_COLUMN: chance > 0.5, FORECAST_COLUMN: chance})
-    return RowsAlone(rows.astype(np.float64), DataDefinition(numerical_columns=[FORECAST_COLUMN]))
+    definition = DataDefinition(numerical_columns=[FORECAST_COLUMN])
+    return Dataset.from_pandas(rows.astype(np.float64), data_definition=definition)
 
 
 def test_runs_of_a_period_lie_in_the_workspace_once(tmp_path: object) -> None:

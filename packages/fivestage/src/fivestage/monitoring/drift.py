@@ -103,11 +103,7 @@ class Reference:
 
 
 def detect_drift(reference: Window, current: Window, false_alarm: float) -> list[Finding]:
-    """Compare all statistics of all columns; `false_alarm` is the probability of any drift by chance.
-
-    It holds for independent days: windows of days that resemble their neighbours alarm more often, see
-    docs/monitoring.md.
-    """
+    """Compare all statistics of all columns; `false_alarm` is the probability of any drift by chance."""
     counted = Reference(reference)
     return compare(counted, current, calibrate(counted.statistics, current.days, false_alarm))
 

@@ -10,6 +10,7 @@ import pandas as pd
 from evidently import (
     BinaryClassification,
     DataDefinition,
+    Dataset,
     MulticlassClassification,
     Regression,
     Report,
@@ -25,7 +26,6 @@ from fivestage.evaluation.evaluate import decision_day
 from fivestage.monitoring.causes import Cause
 from fivestage.monitoring.drift import DAY_COLUMN
 from fivestage.monitoring.evidently_drift import FORECAST_COLUMN, LABEL_COLUMN
-from fivestage.monitoring.evidently_quality import RowsAlone
 from fivestage.monitoring.performance import JudgedScore, Performance, score_columns
 
 PREDICTED_COLUMN = "predicted class"
@@ -93,7 +93,10 @@ def run_checks(
     report: Report, current: pd.DataFrame, reference: pd.DataFrame, contract: Contract, end: int
 ) -> Snapshot:
     """Run a report on a period's frames, or raise `UserError` if a check uses an unknown column."""
-    now, then = (RowsAlone(frame, _definition(frame, contract)) for frame in (current, reference))
+    now, then = (
+        Dataset.from_pandas(frame, data_definition=_definition(frame, contract))
+        for frame in (current, reference)
+    )
     first, moment = int(current[DAY_COLUMN].min()) * DAY, datetime.fromtimestamp(end, UTC)
     name = f"{day_of(first)} to {day_of(end - 1)}"
     try:
