@@ -766,6 +766,16 @@ def test_what_is_perfect_is_suspicious_unless_chance_or_a_quick_model_does_it(
     assert found is None if least is None else least <= found <= most  # a limit of 1 could never fire
 
 
+def test_a_limit_is_compared_with_numbers_that_have_decimal_commas(tmp_path: Path) -> None:
+    frame = orders(1, 2_000, "2023-01-01")
+    used = np.random.default_rng(0).uniform(100, 500, len(frame)).round(2)
+    frame["used"] = pd.Series(used, index=frame.index).map("{:.2f}".format).str.replace(".", ",")
+    frame.to_csv(tmp_path / "table.csv", index=False, sep=";")
+    write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "used", "at", positive="> 300")), tmp_path)
+    loaded = module(tmp_path / "dataset.py").load(Contract.load(tmp_path / "problem.yaml")).rows
+    assert loaded["used"].mean() == pytest.approx((used > 300).mean(), abs=0.01)
+
+
 def test_many_values_by_one_of_them_or_a_limit(tmp_path: Path) -> None:
     wine = draft(
         InitOptions(

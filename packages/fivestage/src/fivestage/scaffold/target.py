@@ -75,13 +75,13 @@ class Target:
 
     def code(self, column: str) -> str:
         """Return `label` as an expression for `problem/dataset.py`, given the expression of a column."""
+        decimal = "" if self.decimal == "." else f", {self.decimal!r}"
         if not self.classes:
-            decimal = "" if self.decimal == "." else f", {self.decimal!r}"
             return f"number({column}{decimal})"
         if len(self.classes) > BINARY:
             return f"class_codes({column}, {self.classes!r})"
         if above := re.fullmatch(ABOVE, self.positive):
-            return f"exceeds({column}, {above[1]})"
+            return f"exceeds({column}, {above[1]}{decimal})"
         if self.empty_is_negative:
             column = f"text({column}).fillna({self.classes[0]!r})"
         return f"equals({column}, {self.positive or self.classes[1]!r})"
@@ -116,9 +116,9 @@ def find_target(
         )
     if len(sizes) == BINARY and task != "regression":
         return replace(_binary(header, sizes, positive), empty_is_negative=empty_is_negative)
-    if positive or task == "binary":
-        return _one_against_the_rest(values, header, list(sizes), positive)
     decimal = decimal_of(text(values).dropna().drop_duplicates(), usual_decimal)
+    if positive or task == "binary":
+        return _one_against_the_rest(values, header, list(sizes), positive, decimal or ".")
     if decimal and not task:
         broken = bool((number(values, decimal).dropna() % 1 != 0).any())
         most = {"multiclass": MOST_CLASSES, "regression": 0}.get(usual, FEW_NUMBERS)
@@ -193,7 +193,9 @@ def _binary(header: str, sizes: Mapping[str, int], positive: str) -> Target:
     return Target(header, (no, yes), (1 - share, share))
 
 
-def _one_against_the_rest(values: pd.Series, header: str, classes: list[str], positive: str) -> Target:
+def _one_against_the_rest(
+    values: pd.Series, header: str, classes: list[str], positive: str, decimal: str
+) -> Target:
     """Make a binary target of many values: one of them, or numbers above a limit, are positive."""
     if positive not in classes and not re.fullmatch(ABOVE, positive):
         unknown = f"POSITIVE={positive} is none of them. " if positive else ""
@@ -202,7 +204,7 @@ def _one_against_the_rest(values: pd.Series, header: str, classes: list[str], po
             f"act on, POSITIVE={classes[0]!r}, or for numbers a limit, POSITIVE='> 10'. Or use "
             "TASK=multiclass to tell all values apart, or TASK=regression for numbers."
         )
-    target = Target(header, (f"not {positive}", positive), (), positive)
+    target = Target(header, (f"not {positive}", positive), (), positive, decimal)
     labels = target.label(values.to_frame())
     labels = labels[~np.isnan(labels)]
     if not len(labels):
