@@ -317,8 +317,8 @@ def _require_decision(
     rare = min(target.shares, default=1.0)
     what = f"{plural(round(rare * rows), 'row')} of the rarest class" if rare < RARE else plural(rows, "row")
     raise UserError(
-        f"Too good to be true? A quick model of all columns has {target.measure} {quick.score:.3f}, "
-        f"mostly by {', '.join(map(repr, quick.decisive))} (without: {without}). "
+        f"Too good to be true? A quick model of all columns has {target.measure} {quick.score:.3f}. "
+        f"Most important: {', '.join(map(repr, quick.decisive))} (without: {without}). "
         f"With {what}, no gate can tell whether that is a leak, so you must decide. Use "
         f"LEAVE_OUT={named!r} if it is written with the outcome or after it, or KEEP={named!r} if it is "
         f"known before the decision; the report and the model card will then say so.{already}"
