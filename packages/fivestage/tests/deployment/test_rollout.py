@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
-from fivestage.deployment.rollout import rollout_pending, rollout_problem
+from fivestage.common.errors import UserError
+from fivestage.deployment import rollout
+from fivestage.deployment.kubectl import Cluster, Manifest
+from fivestage.deployment.rollout import rollout_pending, rollout_problem, wait_for_rollout
 
 READY = {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
 
@@ -90,3 +93,36 @@ def test_a_deadline_counts_for_its_own_replica_set_alone(named: str, *, failed: 
     starting = pod() | {"metadata": {"name": "web-1", "labels": {"pod-template-hash": "new"}}}
     late = deployment(updatedReplicas=0, conditions=[timed_out])
     assert bool(rollout_problem(late, [starting])) == failed
+
+
+LATE = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "too late"}
+
+
+def test_a_pod_without_a_node_says_what_the_nodes_lack() -> None:
+    lacks = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no memory"}
+    pods = [{"metadata": {"name": "web-1"}, "status": {"conditions": [lacks]}}]
+    assert not rollout_problem(deployment(updatedReplicas=0), pods)
+    problem = rollout_problem(deployment(updatedReplicas=0, conditions=[LATE]), pods)
+    assert problem == "web: web-1 has no node: no memory"
+
+
+def test_an_init_container_that_waits_too_long_says_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = {"name": "wait", "state": {"running": {}}, "ready": False, "started": True, "restartCount": 0}
+    later = {"name": "serving", "state": {"waiting": {"reason": "PodInitializing"}}, "ready": False}
+    status = {
+        "initContainerStatuses": [waits],
+        "containerStatuses": [later | {"started": False, "restartCount": 0}],
+    }
+    pods = [{"metadata": {"name": "web-1"}, "status": status}]
+
+    class Logs(Cluster):
+        def get(self, kind: str, name: str) -> Manifest:  # noqa: ARG002
+            return deployment(updatedReplicas=0, conditions=[LATE])
+
+        def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> str:  # noqa: ARG002
+            assert arguments == ("logs", "web-1", "--container", "wait", "--tail=3")
+            return "postgres:5432 - no response\n"
+
+    monkeypatch.setattr(rollout, "newest_pods", lambda *_: pods)
+    with pytest.raises(UserError, match=r"too late The end .* wait of web-1:\npostgres:5432 - no response"):
+        wait_for_rollout(Logs("default"), "web", 1)

@@ -36,7 +36,8 @@ def wait_for_rollout(cluster: Cluster, name: str, wait_seconds: float) -> list[M
         if not (pending := rollout_pending(deployment)):
             return pods
         if time.monotonic() > deadline:
-            raise UserError(f"not done after {wait_seconds:.0f} s: {pending}{_end_of_log(cluster, pods)}")
+            reason = _why_unscheduled(pods) or pending
+            raise UserError(f"not done after {wait_seconds:.0f} s: {reason}{_end_of_log(cluster, pods)}")
         time.sleep(1)
 
 
@@ -85,7 +86,8 @@ def rollout_problem(deployment: Manifest, pods: Sequence[Manifest]) -> str:
     for condition in deployment.get("status", {}).get("conditions", []):
         replica_failure = condition["type"] == "ReplicaFailure" and condition["status"] == "True"
         if replica_failure or _has_timed_out(condition, pods):
-            return f"{deployment['metadata']['name']}: {problem or condition.get('message', '')}"
+            reason = problem or _why_unscheduled(pods) or condition.get("message", "")
+            return f"{deployment['metadata']['name']}: {reason}"
     return problem
 
 
@@ -105,8 +107,7 @@ def _has_timed_out(condition: Manifest, pods: Sequence[Manifest]) -> bool:
 
 def _pod_problems(pods: Sequence[Manifest]) -> Iterator[str]:
     for pod in pods:
-        status = pod.get("status", {})
-        for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        for container in _containers(pod):
             which, state = f"{container['name']} of {pod['metadata']['name']}", container["state"]
             ended = container.get("lastState", {}).get("terminated") or state.get("terminated") or {}
             if ended.get("reason") == "OOMKilled" and not container["ready"]:  # a ready one has recovered
@@ -117,15 +118,30 @@ def _pod_problems(pods: Sequence[Manifest]) -> Iterator[str]:
                 yield f"{which}: {waiting['reason']}{code}. {waiting.get('message', '')}".strip()
 
 
+def _why_unscheduled(pods: Sequence[Manifest]) -> str:
+    """Return why no node has room for a pod; empty if each has a node. An autoscaler may still add one."""
+    for pod in pods:
+        for condition in pod.get("status", {}).get("conditions", []):
+            if condition.get("reason") == "Unschedulable":
+                return f"{pod['metadata']['name']} has no node: {condition['message']}"
+    return ""
+
+
+def _containers(pod: Manifest) -> list[Manifest]:
+    """Return the status of each container, in the order in which they start."""
+    status = pod.get("status", {})
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+
+
 def _end_of_log(cluster: Cluster, pods: Sequence[Manifest]) -> str:
     """Return the last log lines of a container that has started but is not ready."""
     for pod in pods:
         name = pod["metadata"]["name"]
-        for container in pod.get("status", {}).get("containerStatuses", []):
+        for container in _containers(pod):
             if container["ready"] or not (container["started"] or container["restartCount"]):
                 continue
             with suppress(UserError):
                 log = cluster.run("logs", name, "--container", container["name"], "--tail=3").strip()
                 if log:
-                    return f" The end of the log of {name}:\n{log}"
+                    return f" The end of the log of {container['name']} of {name}:\n{log}"
     return ""
