@@ -11,7 +11,7 @@ from zenml import step
 
 from fivestage.common import settings
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import Contract
+from fivestage.contract.contract import Contract, day_of
 from fivestage.monitoring.backtest import backtest
 from fivestage.monitoring.exposition import expose
 from fivestage.monitoring.notify import Alert, notify
@@ -40,16 +40,25 @@ def monitor_period(
 ) -> Annotated[MonitoredPeriod, "monitored"]:
     """Run the checks on a period of service, and on earlier ones whose labels have arrived since."""
     contract, database, checked = PROBLEM.contract, Settings.of_folder(folder).database_url, []
+    registered = {one.version for one in REGISTRY.versions()}
     for served in periods_to_check(database, rows, (start, end), log_offsets, past, contract):
         versions = served.log["model_version"].unique().tolist() if len(served.log) else []
+        if foreign := [one for one in versions if one not in registered]:
+            unknown = int(served.log["model_version"].isin(foreign).sum())
+            logger.warning(
+                "%d of %d predictions from %s are of a version that the registry does not have (%s): "
+                "they are not judged.",
+                *(unknown, len(served.log), day_of(served.start), ", ".join(foreign)),
+            )
+            if unknown == len(served.log) and served.start != start:
+                continue
         try:
-            artifacts = {version: REGISTRY.open(version)[1] for version in versions}
+            artifacts = {one: REGISTRY.open(one)[1] for one in versions if one in registered}
             monitored, snapshot = check_period(rows, features, served, artifacts, contract, checks)
         except UserError as error:  # an old version or the table's first days may be gone
             if served.start == start:
                 raise
-            day = pd.Timestamp(served.start, unit="s").date()
-            logger.warning("The period from %s cannot be judged: %s", day, error)
+            logger.warning("The period from %s cannot be judged: %s", day_of(served.start), error)
             continue
         if snapshot is not None:
             monitored.save(snapshot, _project_of(folder))

@@ -188,6 +188,37 @@ def test_an_old_period_that_cannot_be_checked_does_not_stop_the_latest(
     assert logged == ["The period from 1970-01-01 cannot be judged: The data have 3 days before it."]
 
 
+def test_versions_that_the_registry_does_not_have_do_not_stop_monitoring(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    few = Performance({"cost_per_1000": Estimate(float("nan"))}, "", 10, 0.1)
+    warned: list[str] = []
+    monkeypatch.setattr(monitor.logger, "warning", lambda text, *given: warned.append(text % given))
+    registry = SimpleNamespace(
+        versions=lambda: [SimpleNamespace(version="1")], open=lambda version: ("", f"artifact {version}")
+    )
+
+    def check(_rows: Any, _features: Any, one: Any, artifacts: Any, *_: Any) -> tuple[MonitoredPeriod, None]:
+        assert (one.start, artifacts) == (14 * DAY, {"1": "artifact 1"})
+        return MonitoredPeriod(one.start, one.start + 7 * DAY, (), few, (0, 0)), None
+
+    served = [
+        SimpleNamespace(start=start, log=pd.DataFrame({"model_version": versions}))
+        for start, versions in ((0, ["3", "3"]), (14 * DAY, ["3", "1", "1"]))
+    ]
+    monkeypatch.setattr(monitor, "REGISTRY", registry)
+    monkeypatch.setattr(monitor, "periods_to_check", lambda *_: served)
+    monkeypatch.setattr(monitor, "check_period", check)
+    monkeypatch.setattr(monitor, "_log", lambda *_: None)
+    nothing = pd.DataFrame()
+    found = monitor.monitor_period.entrypoint(nothing, nothing, str(tmp_path), 14 * DAY, 21 * DAY, (3, 1), [])
+    assert (found.start, found.matured) == (14 * DAY, ())
+    assert [text.partition(" are of")[0] for text in warned] == [
+        "2 of 2 predictions from 1970-01-01",
+        "1 of 3 predictions from 1970-01-15",
+    ]
+
+
 def test_periods_that_can_be_judged_now_are_checked_with_the_latest(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

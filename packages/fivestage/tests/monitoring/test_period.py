@@ -384,6 +384,17 @@ def test_when_the_data_have_no_row_that_was_asked_for_nothing_is_judged(warehous
     assert "append those of the period, with their outcomes" in found.causes[0].sentence
 
 
+def test_predictions_of_versions_that_the_registry_lacks_are_left_out(warehouse: Warehouse) -> None:
+    served, artifacts = log_of(warehouse), {"1": warehouse.artifact}
+    versions = np.where(np.arange(len(served.log)) < 20, "3", "1")  # as of smoke tests before a new registry
+    some = monitored(warehouse, replace(served, log=served.log.assign(model_version=versions)), artifacts)
+    assert (some.performance.rows, some.versions) == (len(served.log) - 20, ("1",))
+    assert "whole rows" not in some.broken
+    none = monitored(warehouse, replace(served, log=served.log.assign(model_version="3")), artifacts)
+    assert (none.performance.rows, none.broken) == (0, ("whole rows",))
+    assert "the registry has no version 3, which served" in none.causes[0].sentence
+
+
 def test_a_logged_row_is_found_wherever_it_stands(warehouse: Warehouse) -> None:
     rows = warehouse.rows.sample(frac=1, random_state=1).reset_index(drop=True)
     asked = log_of(warehouse).log.sample(frac=1, random_state=2).reset_index(drop=True)

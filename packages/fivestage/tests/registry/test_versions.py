@@ -95,6 +95,20 @@ def test_a_version_is_found_as_it_was_registered(artifact: Artifact, version: Ve
     assert version.as_of == artifact.as_of
 
 
+def test_a_registry_that_does_not_answer_is_not_one_without_a_champion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri("http://127.0.0.1:9")
+    try:
+        for ask in (REGISTRY.champion, REGISTRY.challenger, lambda: REGISTRY.find("1")):
+            with pytest.raises(UserError, match=r"The registry at http://127.0.0.1:9 does not answer: "):
+                ask()
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
 def test_the_champion_is_whoever_holds_the_alias(version: Version) -> None:
     assert ModelRegistry("nobody").champion() is None
     assert REGISTRY.champion() is None

@@ -274,7 +274,7 @@ def check_period(
         rows: All decisions in the data, with their labels and the times when these became known.
         features: The features of the same rows.
         served: The period's predictions from the log.
-        artifacts: The versions that served, by name.
+        artifacts: The versions that served, by name. Predictions of others are not judged.
         contract: The problem's contract.
         checks: Builds the project's report for a period, see `PeriodColumns`.
 
@@ -294,6 +294,14 @@ def check_period(
             f"The prediction log has no decisions from {iso(start)} to {iso(end)}. Does the service get "
             "any requests?"
         )
+    registered = log["model_version"].isin(artifacts)
+    if not registered.any():
+        reason = (
+            f"the registry has no version {', '.join(log['model_version'].unique())}, which served: "
+            "build images with the registry that monitoring reads (MLFLOW_TRACKING_URI)"
+        )
+        return _unjudged(served, "the version is unknown", reason), None
+    log = log[registered]
     places = log["row"].to_numpy()
     if (places < 0).all():
         reason = (

@@ -28,6 +28,7 @@ from fivestage.artifact.artifact import (
     save_artifact,
 )
 from fivestage.artifact.required_features import require_features
+from fivestage.common.database import redacted
 from fivestage.common.errors import UserError
 from fivestage.common.revision import commit
 from fivestage.common.settings import VAR
@@ -46,6 +47,7 @@ PREVIOUS = "previous_champion"  # tag of a version that was promoted: the champi
 MODEL = "model"  # folder in a run's artifacts that contains MLmodel
 NO_DETAILS = TrainingDetails()
 _CACHE = VAR / "models"
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # of a version or model, and of an alias
 Record = TypeVar("Record")
 
 
@@ -213,10 +215,11 @@ class ModelRegistry:
         return f"{mlflow.get_tracking_uri()} {client.get_registered_model(self.name).creation_timestamp}"
 
     def find(self, version: str) -> Version:
-        """Look up a version; raise a `UserError` if there is none."""
+        """Look up a version; raise a `UserError` if there is none, or the registry does not answer."""
         try:
             return _version(MlflowClient().get_model_version(self.name, version))
         except MlflowException as error:
+            _require_answer(error)
             raise UserError(
                 f"The registry has no version {version} of {self.name}: train one with `make train`."
             ) from error
@@ -382,13 +385,21 @@ class ModelRegistry:
     def _holder(self, alias: str) -> Version | None:
         try:
             return _version(MlflowClient().get_model_version_by_alias(self.name, alias))
-        except MlflowException:
+        except MlflowException as error:
+            _require_answer(error)
             return None
 
     def _versions(self, client: MlflowClient) -> list[ModelVersion]:
         if not client.search_registered_models(f"name = '{self.name}'"):
             client.create_registered_model(self.name)
         return list(client.search_model_versions(f"name = '{self.name}'"))
+
+
+def _require_answer(error: MlflowException) -> None:
+    """Raise a `UserError` unless the registry answered that it has no such version or alias."""
+    if error.error_code not in _ABSENT:
+        address = redacted(mlflow.get_tracking_uri())
+        raise UserError(f"The registry at {address} does not answer: {error}") from error
 
 
 def _record_path(kind: type[object]) -> str:
