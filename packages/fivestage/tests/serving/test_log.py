@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import numpy as np
@@ -224,6 +225,27 @@ def test_what_a_process_spooled_before_it_was_killed_another_moves_on(store: Sto
     assert [answer for _, answer in store.answers()] == [answered(1), answered(2), answered(3)]
     killed.close()
     alive.close()
+
+
+def test_what_a_process_spools_while_two_others_move_answers_is_kept(store: Store, tmp_path: Path) -> None:
+    """An empty spool numbers its answers from 1 again: the slower process deleted one that it had not moved."""
+    path = tmp_path / "spool.sqlite"
+    slow, fast = Spool(path), Spool(path)
+    slow.add([answered(1), answered(2)])
+    meanwhile = Mock()
+
+    def write_answers(answers: list[PredictionRecord]) -> None:
+        store.write_answers(answers)
+        fast.drain(store)
+        fast.add([answered(3)])
+        meanwhile.write_answers.side_effect = store.write_answers
+
+    meanwhile.write_answers.side_effect = write_answers
+    slow.drain(meanwhile)
+    slow.drain(store)
+    assert [answer for _, answer in store.answers()] == [answered(1), answered(2), answered(3)]
+    slow.close()
+    fast.close()
 
 
 def test_while_the_database_is_away_answers_wait_on_disk(

@@ -44,9 +44,9 @@ class Spool:
     def drain(self, store: Store) -> None:
         """Move all answers into the database, oldest first."""
         with closing(SqliteStore(self._path)) as spooled:
-            while page := list(islice(spooled.answers(), PAGE)):
-                store.write_answers([answer for _, answer in page])
-                spooled.delete_answers(up_to=page[-1][0])
+            while page := [answer for _, answer in islice(spooled.answers(), PAGE)]:
+                store.write_answers(page)
+                spooled.delete_answers(page)
         self.count()
 
     def close(self) -> None:

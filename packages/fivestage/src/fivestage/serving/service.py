@@ -314,7 +314,7 @@ class PredictionService:
 
     async def _prune(self) -> None:
         """Move answers from the spool to the database once it is reachable again."""
-        waiting = self._spool.count()
+        waiting = await asyncio.to_thread(self._spool.count)
         self.metrics.spooled.set(waiting)
         if waiting:
             await asyncio.to_thread(self._drain)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fivestage.common.errors import UserError
-from fivestage.serving.store import MIGRATION_FROM_0_2, PAGE_ROWS, SCHEMA, EventRecord, Store
+from fivestage.serving.store import MIGRATION_FROM_0_2, PAGE_ROWS, SCHEMA, EventRecord, PredictionRecord, Store
 
 BUSY_TIMEOUT = 0.25  # seconds to wait for another process to finish its commit
 # Sizes of the write-ahead log in pages of 4 KiB. A restart slows a commit by milliseconds, so it is rare.
@@ -88,10 +88,12 @@ class SqliteStore(Store):
         """See `Store`."""
         return int(self._connection.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
 
-    def delete_answers(self, up_to: int) -> None:
-        """Delete the answers up to a number."""
+    def delete_answers(self, answers: Sequence[PredictionRecord]) -> None:
+        """Delete answers by their request identifiers: an empty table assigns the same numbers again."""
         with self._transaction() as connection:
-            connection.execute("DELETE FROM answers WHERE number <= ?", (up_to,))
+            connection.executemany(
+                "DELETE FROM answers WHERE request_id = ?", [(one.request_id,) for one in answers]
+            )
 
     def _rows(self, table: str, columns: Sequence[str], after: int) -> Iterator[Any]:
         query = f"SELECT number, {', '.join(columns)} FROM {table} WHERE number > ?"  # noqa: S608
