@@ -89,12 +89,12 @@ def create_app(contract: AssistantContract, settings: AskSettings, chat: ChatMod
     service = AskService(settings, contract, chat)
     app = ServiceApp(service, "Ask this project", f"For {contract.purpose.who}.")
 
-    @app.post("/ask", responses=refusals(422))
+    @app.post("/ask", tags=["Answers"], responses=refusals(422))
     async def ask(asked: AskRequest) -> AskResponse:
         """Answer a question from the project's pages and records, with citations."""
         return AskResponse.model_validate(await service.ask(asked.question))
 
-    @app.post("/ask/stream", responses=refusals(422), response_class=StreamingResponse)
+    @app.post("/ask/stream", tags=["Answers"], responses=refusals(422), response_class=StreamingResponse)
     async def stream(asked: AskRequest) -> StreamingResponse:
         """Answer as server-sent events: a `sentence` event for each one, all checked, then `answer`."""
         service.current()  # raise errors before the stream begins
@@ -104,12 +104,12 @@ def create_app(contract: AssistantContract, settings: AskSettings, chat: ChatMod
             headers={"cache-control": "no-store"},
         )
 
-    @app.post("/feedback", responses=refusals(422))
+    @app.post("/feedback", tags=["Answers"], responses=refusals(422))
     async def feedback(thumb: FeedbackRequest) -> dict[str, bool]:
         """Log whether an answer helped; only the first feedback on an answer counts."""
         return {"kept": await service.feedback(thumb.request_id, helpful=thumb.helpful)}
 
-    @app.get("/passage", responses=refusals(422))
+    @app.get("/passage", tags=["Answers"], responses=refusals(422))
     async def passage(name: str) -> PassageMessage:
         """Return the passage behind a citation."""
         found = service.passage(name)
@@ -118,7 +118,7 @@ def create_app(contract: AssistantContract, settings: AskSettings, chat: ChatMod
             path=found.path, title=found.title, heading=found.heading, origin=found.origin, lines=lines
         )
 
-    @app.get("/model")
+    @app.get("/model", tags=["Model"])
     async def model() -> dict[str, Any]:
         """Return the index, prompt and chat model that serve."""
         return service.describe()

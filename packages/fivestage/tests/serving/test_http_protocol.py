@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -21,6 +22,7 @@ from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url
 from fivestage.serving.http_protocol import IDLE_SECONDS, LINGER_SECONDS
 from fivestage.serving.service_settings import Settings
+from fivestage.serving.single_write import SingleWrite
 from tests.serving.conftest import Deployed, Running, Traffic, deploy, free_port, running
 from tests.serving.test_hostile import connected, good, said
 
@@ -81,6 +83,21 @@ def test_a_client_that_goes_while_its_answer_is_written_harms_nobody(
         answers = ask(connection, *[b""] * 2)
     assert [b"predictions" in answers[0], b"alive" in answers[1]] == [True, True]
     assert live.client.get("/readyz").status_code == 200
+
+
+def test_an_answer_is_one_write_and_nothing_is_kept_back_for_good() -> None:
+    transport = Mock()
+    transport.is_closing.return_value = False
+    output = SingleWrite(transport)
+    head, interim = b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"
+    for data in (interim, head, b"first", b"second", head, b"", head):
+        output.write(data)
+    output.close()  # after a head without a body, as HEAD is answered
+    written = [call.args[0] for call in transport.write.call_args_list]
+    assert written == [interim, head + b"first", b"second", head, head]
+    transport.is_closing.return_value = True
+    output.write(head + b"nobody reads this")  # uvloop would raise, and it would count as a failure of ours
+    assert len(transport.write.call_args_list) == len(written)
 
 
 @pytest.mark.usefixtures("synthetic_process")

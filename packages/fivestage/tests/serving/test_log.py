@@ -228,7 +228,7 @@ def test_what_a_process_spooled_before_it_was_killed_another_moves_on(store: Sto
 
 
 def test_what_a_process_spools_while_two_others_move_answers_is_kept(store: Store, tmp_path: Path) -> None:
-    """An empty spool numbers its answers from 1 again: the slower process deleted one that it had not moved."""
+    """An empty spool numbers from 1 again: the slower process deleted an answer that it had not moved."""
     path = tmp_path / "spool.sqlite"
     slow, fast = Spool(path), Spool(path)
     slow.add([answered(1), answered(2)])

@@ -68,13 +68,9 @@ class GroupCommit:
         self._waiting: list[asyncio.Future[None]] = []
         self._writing: asyncio.Task[None] | None = None
 
-    @cached_property
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()  # cached: it makes a system call
-
     def add(self, record: PredictionRecord) -> asyncio.Future[None]:
         """Queue an answer; the future is done once the answer would survive a crash of the process."""
-        loop = self._loop
+        loop = asyncio.get_running_loop()
         if self._writing is None:
             self._writing = loop.create_task(self._write_groups())
         written: asyncio.Future[None] = loop.create_future()

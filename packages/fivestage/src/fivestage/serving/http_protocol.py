@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fivestage.serving.admission import SAFE_METHODS
 from fivestage.serving.problems import ProblemError, too_many
+from fivestage.serving.single_write import SingleWrite
 
 BUSY = too_many().message()
 MAX_HEAD_BYTES = 65_536  # of a request without its body
@@ -33,8 +34,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         state = config.loaded_app.state
         self._settings, self._service, self._admission = state.settings, state.service, state.admission
         self._may_shed = not config.loaded_app.user_middleware  # which must see every refusal
-        # The newest request that is not waiting for others to be answered.
-        self._current: Any = None
+        self._current: Any = None  # the newest request that does not wait for others to be answered
         self._refusal: ProblemError | None = None  # to be sent once earlier requests are answered
         self._arriving = self._stopping = False
         self._head_bytes = 0  # received of a head or of trailers
@@ -42,18 +42,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
-        super().connection_made(transport)
+        super().connection_made(SingleWrite(transport))  # type: ignore[arg-type]
         self.loop.call_later(1, self._count_second)
         if self._service.draining:  # accepted while the port was being closed
             self.shutdown()
         if len(self.connections) > self._settings.max_connections:
             self._refuse(too_many("connections"))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
-        super().connection_lost(exc)
-        if self._current:  # uvicorn tells only the newest request, so that others fail when they write
-            self._current.disconnected = True
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -115,10 +109,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._current = cycle
-        # To refuse it here costs a third of what the application does. No other request may wait for it.
-        is_last_post = cycle is self.cycle and cycle.scope["method"] == "POST"
-        stays_open = cycle.keep_alive and not (self._stopping or self.flow.write_paused)
-        if self._admission.is_full and self._may_shed and is_last_post and stays_open:
+        if (  # to refuse it here costs a third of what the application does
+            self._admission.is_full
+            and self._may_shed
+            and cycle is self.cycle  # no other request waits for it
+            and cycle.scope["method"] == "POST"
+            and cycle.keep_alive
+            and not (self._stopping or self.flow.write_paused)
+        ):
             self.transport.write(BUSY)
             self._service.metrics.answered("POST", "shed", 503, 0.0)
             cycle.response_started = cycle.response_complete = True
@@ -128,6 +126,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """See uvicorn, which sets a timer per response; `_count_second` closes idle connections instead."""
+        self.transport.write(b"")  # flush a head without a body
         self._waited_seconds = 0
         if not self.transport.is_closing():
             self.flow.resume_reading()

@@ -101,9 +101,9 @@ class ServiceMetrics:
         self._request(method, handler, status).inc()
         self._duration(handler).observe(seconds)
 
-    def predicted(self, version: str, decision: str, rows: int) -> None:
-        """Count predicted rows."""
-        self._prediction(version, decision).inc(rows)
+    def predicted(self, version: str, decision: str) -> None:
+        """Count a predicted row."""
+        self._prediction(version, decision).inc()
 
     def serving(self, version: str, digest: str, *, compiled: bool) -> None:
         """Record the version being served from now on."""

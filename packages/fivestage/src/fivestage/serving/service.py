@@ -6,7 +6,6 @@ import itertools
 import logging
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -225,15 +224,11 @@ class PredictionService:
 
     def _count(self, model: Model, predictions: Sequence[Any]) -> None:
         metrics, kind = self.metrics, model.engine.form.kind
-        if len(predictions) == 1:
-            metrics.predicted(model.version, kind(predictions[0].decision), 1)
-        else:
-            for decision, rows in Counter(kind(one.decision) for one in predictions).items():
-                metrics.predicted(model.version, decision, rows)
         while model.engine.undefined:
             name, rows = model.engine.undefined.popitem()
             metrics.undefined.labels(name).inc(rows)
         for one in predictions:
+            metrics.predicted(model.version, kind(one.decision))
             for name in one.unknown:
                 metrics.unknown.labels(name).inc()
             if one.history_gap_hours:

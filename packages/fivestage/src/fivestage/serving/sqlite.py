@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from fivestage.common.errors import UserError
-from fivestage.serving.store import MIGRATION_FROM_0_2, PAGE_ROWS, SCHEMA, EventRecord, PredictionRecord, Store
+from fivestage.serving.store import (
+    MIGRATION_FROM_0_2,
+    PAGE_ROWS,
+    SCHEMA,
+    EventRecord,
+    PredictionRecord,
+    Store,
+)
 
 BUSY_TIMEOUT = 0.25  # seconds to wait for another process to finish its commit
 # Sizes of the write-ahead log in pages of 4 KiB. A restart slows a commit by milliseconds, so it is rare.
