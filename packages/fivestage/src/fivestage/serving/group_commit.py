@@ -64,8 +64,7 @@ class GroupCommit:
     def __init__(self, store: Store, spool: Spool | None) -> None:
         self.error = ""  # why the last answers were not logged
         self._store, self._spool = store, spool
-        self._records: list[PredictionRecord] = []
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[tuple[PredictionRecord, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
 
     def add(self, record: PredictionRecord) -> asyncio.Future[None]:
@@ -74,8 +73,7 @@ class GroupCommit:
         if self._writing is None:
             self._writing = loop.create_task(self._write_groups())
         written: asyncio.Future[None] = loop.create_future()
-        self._records.append(record)
-        self._waiting.append(written)
+        self._waiting.append((record, written))
         return written
 
     async def finish(self) -> None:
@@ -85,9 +83,15 @@ class GroupCommit:
 
     async def _write_groups(self) -> None:
         while self._waiting:
-            records, waiting = self._records, self._waiting
-            self._records, self._waiting = [], []
-            _settle(waiting, await self._store.call(self._write, records))
+            group, self._waiting = self._waiting, []
+            failure = await self._store.call(self._write, [record for record, _ in group])
+            for _, written in group:
+                if written.done():  # its request was cancelled
+                    continue
+                if failure is None:
+                    written.set_result(None)
+                else:
+                    written.set_exception(failure)
         self._writing = None
 
     def _write(self, records: list[PredictionRecord]) -> Exception | None:
@@ -108,13 +112,3 @@ class GroupCommit:
                 return None
         self.error = str(failure).rstrip(".")
         return failure
-
-
-def _settle(waiting: list[asyncio.Future[None]], failure: Exception | None) -> None:
-    for written in waiting:
-        if written.done():  # its request was cancelled
-            continue
-        if failure is None:
-            written.set_result(None)
-        else:
-            written.set_exception(failure)
