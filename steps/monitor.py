@@ -111,7 +111,7 @@ def alerts_of(monitored: MonitoredPeriod, verdict: RetrainingDecision, contract:
             alerts.append(Alert("labels late", "data", f"{period}: {performance.sentence}."))
         if performance.bad:
             alerts.append(Alert(f"bad period{late}", "model", f"{period}: {performance.sentence}."))
-    if verdict.retrain or verdict.promote:
+    if verdict.acts:
         action = f"promotion of version {verdict.promote}" if verdict.promote else "retraining"
         alerts.append(Alert(f"{action} wanted", "model", f"{period}: {verdict.reason}."))
     return alerts
@@ -149,7 +149,7 @@ def metrics_of(monitored: MonitoredPeriod, verdict: RetrainingDecision) -> dict[
         "max_bias": rules.max_bias,
         "drifted": len(monitored.drifted),
         "broken": len(monitored.broken),
-        "retrain": verdict.retrain or bool(verdict.promote),
+        "retrain": verdict.acts,
         "estimated_cost_per_1000": performance.expected["cost_per_1000"].value,
         **{name: scored[name].value for name in ("bias", "cost_per_1000") if name in scored},
     }

@@ -52,9 +52,7 @@ class Simulation:
     settings: Settings  # of the running service
     loop: RetrainingLoop
     deploy: Callable[[Version], Deployment]  # replaces the served version while the service runs
-    monitored: "list[MonitoredPeriod]" = field(default_factory=list)
-    verdicts: dict[int, RetrainingDecision] = field(default_factory=dict)  # by the period's start
-    periods: list[PeriodRow] = field(default_factory=list)
+    monitored: "list[tuple[MonitoredPeriod, RetrainingDecision]]" = field(default_factory=list)
     sent: list[Exchange] = field(default_factory=list)
     sent_at_switch: list[Exchange] = field(default_factory=list)
     retrainings: list[Retraining] = field(default_factory=list)
@@ -80,8 +78,15 @@ class Simulation:
                 if start != starts[-1]:
                     reported = ahead.submit(outcomes, start + length)  # while this period is monitored
                 self._period(exchange, rows, start, start + length, f"{number} of {len(starts)}")
-        save(MonitoringSection(tuple(self.periods), tuple(self.retrainings), tuple(self.versions)), RESULTS)
+        save(MonitoringSection(self.periods, tuple(self.retrainings), tuple(self.versions)), RESULTS)
         save(self._serving(time_rows(self.settings, rows.tail(TIMED_ROWS), self.contract)), RESULTS)
+
+    @property
+    def periods(self) -> tuple[PeriodRow, ...]:
+        """The periods as last checked, each with the verdict of its own day."""
+        verdicts = {one.start: verdict for one, verdict in self.monitored}
+        checked = (one for latest, _ in self.monitored for one in (*latest.matured, latest))
+        return tuple({one.start: period_row(one, verdicts[one.start]) for one in checked}.values())
 
     def _require_answers(self, exchange: Exchange) -> None:
         if exchange.failed:
@@ -95,12 +100,7 @@ class Simulation:
             self.loop.pass_over(end)
             return
         monitored, verdict = next(self.loop.monitor_all())
-        self.monitored.append(monitored)
-        self.verdicts[monitored.start] = verdict
-        for one in (*monitored.matured, monitored):
-            row = period_row(one, self.verdicts[one.start])
-            self.periods = [*(other for other in self.periods if other.start != row.start), row]
-        self.periods.sort(key=lambda row: row.start)
+        self.monitored.append((monitored, verdict))
         for one in monitored.matured:
             found = f"{one.state}, {one.performance.sentence}"
             typer.echo(f"  {one.days}, by the labels that have arrived since: {found}")
@@ -129,8 +129,8 @@ class Simulation:
             version=self.versions[-1].version,
             url=url(self.settings),
             parity=ParityRow(
-                sum(one.performance.rows for one in self.monitored),
-                max(one.largest_difference for one in self.monitored),
+                sum(one.performance.rows for one, _ in self.monitored),
+                max(one.largest_difference for one, _ in self.monitored),
             ),
             requests=sum(one.requests for one in both),
             failed=sum(one.failed for one in both),

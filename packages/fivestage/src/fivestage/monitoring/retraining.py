@@ -56,6 +56,11 @@ class RetrainingDecision:
     reason: str
     promote: str = ""  # the version to promote; empty for none
 
+    @property
+    def acts(self) -> bool:
+        """Whether it asks for a training or a promotion."""
+        return self.retrain or bool(self.promote)
+
 
 @dataclass(frozen=True)
 class PolicyResult:

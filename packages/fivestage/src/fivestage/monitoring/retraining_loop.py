@@ -44,8 +44,7 @@ class MonitoringState:
     periods: tuple[PeriodSummary, ...]
     until: int
     log_offsets: tuple[int, int]  # in the logs of predictions and of challengers' predictions
-    verdict: RetrainingDecision | None = None
-    done: bool = True  # whether the verdict has been followed
+    pending: RetrainingDecision | None = None  # the latest verdict, if it has yet to be followed
     trained: tuple[int, ...] = ()  # epoch seconds, promoted or not; the first model's is not a retraining
     begun: PendingTraining | None = None
 
@@ -142,15 +141,13 @@ class RetrainingLoop:
         past, champion = [asdict(one) for one in state.periods], self._champion().as_of
         trained = (*state.trained, champion) if champion > max(state.trained) else state.trained  # by hand
         monitored, verdict = self.pipelines.monitor(self.folder, start, end, state.log_offsets, past, trained)
-        done = not (verdict.retrain or verdict.promote)
         self._change(
             lambda now: replace(
                 now,
                 periods=tuple(monitored.history(state.periods)),
                 until=end,
                 log_offsets=monitored.log_offsets,
-                verdict=verdict,
-                done=done,
+                pending=verdict if verdict.acts else None,
                 trained=tuple(sorted({*now.trained, *trained})),
             )
         )
@@ -188,7 +185,7 @@ class RetrainingLoop:
         if not self._path.exists():  # checked first, so that no champion is needed
             return None
         state = self.state()
-        return None if state.done or state.verdict is None else self._follow_once(state.verdict, state.until)
+        return self._follow_once(state.pending, state.until) if state.pending else None
 
     def retrain_now(self, as_of: str = "") -> TrainingResult:
         """Train again regardless of the verdict, by default as of the latest known day."""
@@ -214,7 +211,8 @@ class RetrainingLoop:
 
         def end(now: MonitoringState) -> MonitoringState:
             trained = sorted({*now.trained, at}) if verdict.retrain else now.trained
-            return replace(now, done=now.done or now.until <= at, trained=tuple(trained), begun=None)
+            pending = now.pending if now.until > at else None  # of a period monitored meanwhile
+            return replace(now, pending=pending, trained=tuple(trained), begun=None)
 
         begun, as_of = self._change(begin).begun, str(day_of(at))
         champion = ModelRegistry(self.contract.name).find(begun.champion) if begun else self._champion()

@@ -61,16 +61,15 @@ def period_notice(
 ) -> Notice:
     """Create a notice about monitored periods; the latest decides whether it needs attention."""
     (latest, verdict), *_ = newest = list(reversed(monitored))
-    acts = verdict.retrain or bool(verdict.promote)
     causes = (*latest.causes, *(cause for one in latest.matured for cause in one.causes_by_labels))
     serious = any(cause.kind != "input shift" for cause in causes)  # seasonal input drift is normal
     bad = any(one.performance.bad for one in (latest, *latest.matured))
     return Notice(
         "monitoring",
         f"{contract.title} Monitoring",
-        serious or bad or acts,
+        serious or bad or verdict.acts,
         render("period_notice.md.j2", contract, Results(), periods=newest),
-        {"act": str(acts).lower(), "as_of": str(day_of(latest.end))},
+        {"act": str(verdict.acts).lower(), "as_of": str(day_of(latest.end))},
     )
 
 
@@ -82,6 +81,6 @@ def period_lines(monitored: "MonitoredPeriod", verdict: RetrainingDecision) -> I
         yield from (f"  {cause.kind}: {cause.sentence}" for cause in one.causes_by_labels)
     yield f"From {monitored.days}: {performance.sentence}."
     yield from (f"  {cause.kind}: {cause.sentence}" for cause in monitored.causes)
-    action = 'make retrain ARGS="--if-asked"' if verdict.retrain or verdict.promote else "keep the model"
+    action = 'make retrain ARGS="--if-asked"' if verdict.acts else "keep the model"
     report = f" The drift report is {monitored.page}." if performance.rows else ""
     yield f"{action}: {verdict.reason}.{report}"
