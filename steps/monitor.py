@@ -15,8 +15,9 @@ from fivestage.contract.contract import Contract, day_of
 from fivestage.monitoring.backtest import backtest
 from fivestage.monitoring.exposition import expose
 from fivestage.monitoring.notify import Alert, notify
-from fivestage.monitoring.period import MonitoredPeriod, check_period, periods_to_check
+from fivestage.monitoring.period import MonitoredPeriod, check_period
 from fivestage.monitoring.retraining import Comparison, RetrainingDecision, RetrainingHistory
+from fivestage.monitoring.served import periods_to_check
 from fivestage.serving.service_settings import Settings
 from monitoring.checks import checks
 from monitoring.policy import decide
@@ -48,17 +49,17 @@ def monitor_period(
             logger.warning(
                 "%d of %d predictions from %s are of a version that the registry does not have (%s): "
                 "they are not judged.",
-                *(unknown, len(served.log), day_of(served.start), ", ".join(foreign)),
+                *(unknown, len(served.log), day_of(served.span.start), ", ".join(foreign)),
             )
-            if unknown == len(served.log) and served.start != start:
+            if unknown == len(served.log) and served.span.start != start:
                 continue
         try:
             artifacts = {one: REGISTRY.open(one)[1] for one in versions if one in registered}
             monitored, snapshot = check_period(rows, features, served, artifacts, contract, checks)
         except UserError as error:  # an old version or the table's first days may be gone
-            if served.start == start:
+            if served.span.start == start:
                 raise
-            logger.warning("The period from %s cannot be judged: %s", day_of(served.start), error)
+            logger.warning("The period from %s cannot be judged: %s", day_of(served.span.start), error)
             continue
         if snapshot is not None:
             monitored.save(snapshot, _project_of(folder))
@@ -75,7 +76,7 @@ def decide_retraining(
     """Decide whether to train again or to promote a challenger; see `decide` for the policy."""
     contract = PROBLEM.contract
     periods = monitored.history(past)
-    verdict = decide(RetrainingHistory.of(periods, trained, monitored.end, contract))
+    verdict = decide(RetrainingHistory.of(periods, trained, monitored.span.end, contract))
     # Without enough labels, the gauges of labels stay those of the last judged period.
     expose(metrics_of(monitored, verdict), METRICS, JOB, update=True)
     return verdict
@@ -140,7 +141,7 @@ def metrics_of(monitored: MonitoredPeriod, verdict: RetrainingDecision) -> dict[
     scored = {**(judged.scored or {})} if judged else {}
     return {
         "ran_at_seconds": time.time(),
-        "period_end_seconds": monitored.end,
+        "period_end_seconds": monitored.span.end,
         "period_days": rules.period_days,
         "rows": performance.rows,
         **({"label_share": performance.label_share} if performance.rows else {}),
@@ -167,9 +168,9 @@ def _log(monitored: MonitoredPeriod, folder: str) -> None:
     counts = {"drifted_columns": len(monitored.drifted), "broken": len(monitored.broken)}
     causes = "".join(f"{one.kind}: {one.sentence}\n" for one in monitored.causes)
     REGISTRY.log_period(
-        f"{folder} {monitored.start}",
-        monitored.start,
-        monitored.end,
+        f"{folder} {monitored.span.start}",
+        monitored.span.start,
+        monitored.span.end,
         versions=monitored.versions,
         metrics={**estimated, **observed, **counts},
         files=[("causes.txt", causes), *([monitored.page] if performance.rows else [])],

@@ -27,7 +27,7 @@ from fivestage.monitoring.exposition import exposed
 from fivestage.monitoring.performance import Performance
 from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.period_report import PeriodColumns, period_frame, run_checks
-from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision, RetrainingHistory
+from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision, RetrainingHistory, Span
 from fivestage.serving.prometheus_metrics import bound_of
 from monitoring.checks import checks
 from monitoring.policy import decide
@@ -105,7 +105,7 @@ OVERLAYS = sorted(path.parent for path in (ROOT / "k8s" / "overlays").glob("*/ku
 def test_a_period_without_any_request_is_for_the_datas_owner() -> None:
     nothing = Performance({"cost_per_1000": Estimate(float("nan"))}, "no prediction was requested")
     lost = Cause("data broken", "whole rows", "whole rows: none was requested")
-    silent = MonitoredPeriod(0, 7 * DAY, (), nothing, (0, 0), causes=(lost,))
+    silent = MonitoredPeriod(Span(0, 7 * DAY), (), nothing, causes=(lost,))
     verdict = RetrainingDecision(retrain=False, reason="blocked")
     assert [one.team for one in alerts_of(silent, verdict, PROBLEM.contract)] == ["data"]
     assert metrics_of(silent, verdict)["broken"] == 1
@@ -116,9 +116,9 @@ def test_a_period_that_is_judged_late_alerts_the_models_owner() -> None:
     scored = {"cost_per_1000": Estimate(float("nan"))}
     bad = Performance(scored, "", 10, 1.0, faults=("it is off the rate",))
     causes = (Cause("data broken", "x", "x: gone"), Cause("concept shift", "the label", "it has changed"))
-    late = MonitoredPeriod(0, 7 * DAY, (), bad, (0, 0), causes=causes)
+    late = MonitoredPeriod(Span(0, 7 * DAY), (), bad, causes=causes)
     few = Performance(scored, "40% of labels have arrived", 10, 0.4)
-    now = MonitoredPeriod(7 * DAY, 14 * DAY, (), few, (0, 0), labels_due=0.25, matured=(late,))
+    now = MonitoredPeriod(Span(7 * DAY, 14 * DAY), (), few, labels_due=0.25, matured=(late,))
     keep = RetrainingDecision(retrain=False, reason="none")
     alerts = alerts_of(now, keep, PROBLEM.contract)
     days = "1970-01-01 to 1970-01-08"
@@ -145,7 +145,7 @@ def test_gauges_of_labels_are_those_of_the_last_judged_period(
         )
         for share, bias, faults in ((1.0, 0.1, ()), (1.0, 0.5, ("off",)), (0.4, 0.9, ()))
     )
-    now, late = (MonitoredPeriod(at, at + 7 * DAY, (), few, (0, 0)) for at in (7 * DAY, 0))
+    now, late = (MonitoredPeriod(Span(at, at + 7 * DAY), (), few) for at in (7 * DAY, 0))
     path, keep = tmp_path / "monitoring.prom", RetrainingDecision(retrain=False, reason="none")
     monkeypatch.setattr(monitor, "METRICS", path)
     monkeypatch.setattr(monitor, "decide", lambda _history: keep)
@@ -170,11 +170,11 @@ def test_an_old_period_that_cannot_be_checked_does_not_stop_the_latest(
     monkeypatch.setattr(monitor.logger, "warning", lambda text, *given: logged.append(text % given))
 
     def check(_rows: Any, _features: Any, one: Any, *_: Any) -> tuple[MonitoredPeriod, None]:
-        if one.start == failing * DAY:
+        if one.span.start == failing * DAY:
             raise UserError("The data have 3 days before it.")
-        return MonitoredPeriod(one.start, one.start + 7 * DAY, (), few, (0, 0)), None
+        return MonitoredPeriod(one.span, (), few), None
 
-    served = [SimpleNamespace(start=start, log=[]) for start in (0, 14 * DAY)]
+    served = [SimpleNamespace(span=Span(start, start + 7 * DAY), log=[]) for start in (0, 14 * DAY)]
     monkeypatch.setattr(monitor, "periods_to_check", lambda *_: served)
     monkeypatch.setattr(monitor, "check_period", check)
     monkeypatch.setattr(monitor, "_log", lambda *_: None)
@@ -184,7 +184,7 @@ def test_an_old_period_that_cannot_be_checked_does_not_stop_the_latest(
         with pytest.raises(UserError):
             monitor.monitor_period.entrypoint(*given)
         return
-    assert monitor.monitor_period.entrypoint(*given).start == 14 * DAY
+    assert monitor.monitor_period.entrypoint(*given).span.start == 14 * DAY
     assert logged == ["The period from 1970-01-01 cannot be judged: The data have 3 days before it."]
 
 
@@ -199,11 +199,11 @@ def test_versions_that_the_registry_does_not_have_do_not_stop_monitoring(
     )
 
     def check(_rows: Any, _features: Any, one: Any, artifacts: Any, *_: Any) -> tuple[MonitoredPeriod, None]:
-        assert (one.start, artifacts) == (14 * DAY, {"1": "artifact 1"})
-        return MonitoredPeriod(one.start, one.start + 7 * DAY, (), few, (0, 0)), None
+        assert (one.span.start, artifacts) == (14 * DAY, {"1": "artifact 1"})
+        return MonitoredPeriod(one.span, (), few), None
 
     served = [
-        SimpleNamespace(start=start, log=pd.DataFrame({"model_version": versions}))
+        SimpleNamespace(span=Span(start, start + 7 * DAY), log=pd.DataFrame({"model_version": versions}))
         for start, versions in ((0, ["3", "3"]), (14 * DAY, ["3", "1", "1"]))
     ]
     monkeypatch.setattr(monitor, "REGISTRY", registry)
@@ -212,7 +212,7 @@ def test_versions_that_the_registry_does_not_have_do_not_stop_monitoring(
     monkeypatch.setattr(monitor, "_log", lambda *_: None)
     nothing = pd.DataFrame()
     found = monitor.monitor_period.entrypoint(nothing, nothing, str(tmp_path), 14 * DAY, 21 * DAY, (3, 1), [])
-    assert (found.start, found.matured) == (14 * DAY, ())
+    assert (found.span.start, found.matured) == (14 * DAY, ())
     assert [text.partition(" are of")[0] for text in warned] == [
         "2 of 2 predictions from 1970-01-01",
         "1 of 3 predictions from 1970-01-15",
@@ -227,26 +227,26 @@ def test_periods_that_can_be_judged_now_are_checked_with_the_latest(
     enough, few = (
         Performance(scored, "", 10, share, judged=judged) for share, judged in ((1.0, (limit,)), (0.1, ()))
     )
-    served = [SimpleNamespace(start=start, log=[]) for start in (0, 7 * DAY, 14 * DAY)]
+    served = [SimpleNamespace(span=Span(start, start + 7 * DAY), log=[]) for start in (0, 7 * DAY, 14 * DAY)]
 
     def check(_rows: Any, _features: Any, one: Any, *_: Any) -> tuple[MonitoredPeriod, None]:
-        performance = enough if one.start == 0 else few
-        return MonitoredPeriod(one.start, one.start + 7 * DAY, (), performance, (0, 0)), None
+        performance = enough if one.span.start == 0 else few
+        return MonitoredPeriod(one.span, (), performance), None
 
     def to_check(*given: Any) -> Any:
         assert given[2:5] == ((14 * DAY, 21 * DAY), (3, 1), [asdict(past)])
         return served
 
-    past = PeriodSummary(0.1, bad=False, broken=(), start=0, end=7 * DAY)
+    past = PeriodSummary(0.1, bad=False, broken=(), span=Span(0, 7 * DAY))
     monkeypatch.setattr(monitor, "periods_to_check", to_check)
     monkeypatch.setattr(monitor, "check_period", check)
-    monkeypatch.setattr(monitor, "_log", lambda one, _folder: logged.append(one.start))
+    monkeypatch.setattr(monitor, "_log", lambda one, _folder: logged.append(one.span.start))
     nothing = pd.DataFrame()
     found = monitor.monitor_period.entrypoint(
         nothing, nothing, str(tmp_path), 14 * DAY, 21 * DAY, (3, 1), [asdict(past)]
     )
     assert logged == [0, 7 * DAY, 14 * DAY]
-    assert (found.start, [one.start for one in found.matured]) == (14 * DAY, [0, 7 * DAY])
+    assert (found.span.start, [one.span.start for one in found.matured]) == (14 * DAY, [0, 7 * DAY])
 
 
 def test_the_rules_have_the_objectives_of_the_contract() -> None:

@@ -21,13 +21,15 @@ from fivestage.deployment.service_client import json_rows
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.monitoring import period as periods
+from fivestage.monitoring import served as served_log
 from fivestage.monitoring.causes import effects_of
 from fivestage.monitoring.drift import DAY_COLUMN, windows_of
 from fivestage.monitoring.evidently_drift import LabelDrift
 from fivestage.monitoring.evidently_quality import LabelledRows
-from fivestage.monitoring.period import MonitoredPeriod, Served, check_period, read_served
+from fivestage.monitoring.period import MonitoredPeriod, check_period
 from fivestage.monitoring.period_report import Checks, PeriodColumns, run_checks
-from fivestage.monitoring.retraining import PeriodSummary, ShadowScore
+from fivestage.monitoring.retraining import PeriodSummary, ShadowScore, Span
+from fivestage.monitoring.served import SHADOW, Served, periods_to_check, read_served
 from fivestage.monitoring.skew import forecasts_in
 from fivestage.serving.log import first_decision, open_store
 from fivestage.serving.store import PredictionRecord, ShadowRecord
@@ -84,7 +86,7 @@ def log_of(warehouse: Warehouse, version: str = "1") -> Served:
     due = warehouse.due()
     forecast: Any = [(one,) for one in warehouse.probability[due.index].tolist()]
     frame = due.assign(forecast=forecast, model_version=version, row=due.index).reset_index(drop=True)
-    return Served(*PERIOD, frame, (1, 0))
+    return Served(Span(*PERIOD, last=(1, 0)), frame)
 
 
 def test_only_decisions_of_the_period_count(warehouse: Warehouse, database: str) -> None:
@@ -97,9 +99,9 @@ def test_only_decisions_of_the_period_count(warehouse: Warehouse, database: str)
             for day, rows in enumerate(days)
         ],
     )
-    served = read_served(database, warehouse.rows, contract, start, end)
+    served = read_served(database, warehouse.rows, contract, Span(start, end))
     due = warehouse.due()
-    assert (served.start, served.end, served.log_offsets) == (start, end, (DAYS + 1, 0))
+    assert (served.span.start, served.span.end, served.span.next) == (start, end, (DAYS + 1, 0))
     assert served.log["order_number"].tolist() == due["order_number"].tolist()
     assert served.log["deliver_at"].tolist() == due["deliver_at"].tolist()
     np.testing.assert_array_equal(forecasts_in(served.log), warehouse.probability[due.index])
@@ -111,7 +113,7 @@ def test_the_start_is_inside_and_the_end_is_not(warehouse: Warehouse, database: 
     edges = [start - 1, start, end - 1, end]
     rows = warehouse.rows.head(4).assign(deliver_at=[at + lead for at in edges])
     log(database, [answered("edges", rows, np.full(4, 0.5), warehouse.contract)])
-    served = read_served(database, warehouse.rows, warehouse.contract, start, end)
+    served = read_served(database, warehouse.rows, warehouse.contract, Span(start, end))
     assert (served.log["deliver_at"] - lead).tolist() == [start, end - 1]
 
 
@@ -119,13 +121,13 @@ def test_reading_goes_on_after_the_last_number(warehouse: Warehouse, database: s
     contract, due = warehouse.contract, warehouse.due()
     one, other = due.head(5), due.tail(5)
     log(database, [answered("one", one, np.full(5, 0.1), contract)])
-    first = read_served(database, warehouse.rows, contract, *PERIOD)
+    first = read_served(database, warehouse.rows, contract, Span(*PERIOD))
     log(database, [answered("other", other, np.full(5, 0.2), contract)])
-    second = read_served(database, warehouse.rows, contract, *PERIOD, first.log_offsets)
-    assert (first.log_offsets, second.log_offsets) == ((1, 0), (2, 0))
+    second = read_served(database, warehouse.rows, contract, Span(*PERIOD, first.span.next))
+    assert (first.span.next, second.span.next) == ((1, 0), (2, 0))
     assert second.log["order_number"].tolist() == other["order_number"].tolist()
-    nothing = read_served(database, warehouse.rows, contract, *PERIOD, second.log_offsets)
-    assert (len(nothing.log), nothing.log_offsets) == (0, (2, 0))
+    nothing = read_served(database, warehouse.rows, contract, Span(*PERIOD, second.span.next))
+    assert (len(nothing.log), nothing.span.next) == (0, (2, 0))
 
 
 def test_a_missed_period_is_read_after_the_one_before_it(warehouse: Warehouse, database: str) -> None:
@@ -135,16 +137,16 @@ def test_a_missed_period_is_read_after_the_one_before_it(warehouse: Warehouse, d
         database,
         [answered(f"{day}", rows, np.full(len(rows), 0.1), contract) for day, rows in enumerate(both)],
     )
-    first = read_served(database, warehouse.rows, contract, start, start + DAY)
-    second = read_served(database, warehouse.rows, contract, start + DAY, end, first.log_offsets)
+    first = read_served(database, warehouse.rows, contract, Span(start, start + DAY))
+    second = read_served(database, warehouse.rows, contract, Span(start + DAY, end, first.span.next))
     assert [len(one.log) for one in (first, second)] == [len(rows) for rows in both]
-    assert [one.has_later for one in (first, second)] == [True, False]
+    assert [one.span.has_later for one in (first, second)] == [True, False]
 
 
 def test_of_a_row_asked_twice_the_last_answer_counts(warehouse: Warehouse, database: str) -> None:
     contract, row = warehouse.contract, warehouse.due().head(1)
     log(database, [answered(f"{p}", row, np.array([p]), contract) for p in (0.1, 0.2)])
-    assert read_served(database, warehouse.rows, contract, *PERIOD).log["forecast"].tolist() == [(0.2,)]
+    assert read_served(database, warehouse.rows, contract, Span(*PERIOD)).log["forecast"].tolist() == [(0.2,)]
 
 
 def test_a_period_in_which_the_contract_changed_is_checked(warehouse: Warehouse, database: str) -> None:
@@ -159,7 +161,7 @@ def test_a_period_in_which_the_contract_changed_is_checked(warehouse: Warehouse,
     for version, part, contract in (("1", slice(half), old), ("2", slice(half, None), new)):
         some = rows.loc[due.index[part]]
         log(database, [answered(version, some, warehouse.probability[some.index], contract, version)])
-    served = read_served(database, rows, new, *PERIOD)
+    served = read_served(database, rows, new, Span(*PERIOD))
     later = replace(warehouse, contract=new, rows=rows)
     found = monitored(later, served, {"1": warehouse.artifact, "2": artifact})
     assert (found.performance.rows, found.versions, found.broken) == (len(due), ("1", "2"), ())
@@ -169,7 +171,7 @@ def test_versions_with_a_feature_that_is_gone_do_not_stop_monitoring(warehouse: 
     gone = warehouse.artifact.features[0]
     changed = replace(warehouse, features=warehouse.features.drop(columns=gone))
     alone = monitored(changed, log_of(changed), {"1": warehouse.artifact})
-    assert (alone.performance.rows, alone.broken, alone.log_ends) == (0, (gone,), (0, 0))
+    assert (alone.performance.rows, alone.broken, alone.span.last) == (0, (gone,), (1, 0))
     assert f"{gone}: version 1 needs this feature" in alone.causes[0].sentence
     served = log_of(changed)
     version = np.where(served.log.index < 50, "0", "1")
@@ -184,20 +186,20 @@ def test_a_challenger_is_paired_with_the_champion_by_day(warehouse: Warehouse, d
     contract, due = warehouse.contract, warehouse.due()
     forecast = warehouse.probability[due.index]
     log(database, [answered("all", due, forecast, contract)])
-    silent = read_served(database, warehouse.rows, contract, *PERIOD)
-    assert (silent.challenger, silent.log_offsets[1]) == ("", 0)
+    silent = read_served(database, warehouse.rows, contract, Span(*PERIOD))
+    assert (silent.challenger, silent.span.next[1]) == ("", 0)
     truth = due[contract.label.name].to_numpy(dtype=np.float64)
     store = open_store(database)
     store.write_shadows([ShadowRecord("all", 0.0, "7", json.dumps(truth.tolist()))])
     store.close()
-    served = read_served(database, warehouse.rows, contract, *PERIOD)
+    served = read_served(database, warehouse.rows, contract, Span(*PERIOD))
     assert served.challenger == "7"
-    assert served.log_offsets[1] > 0
+    assert served.span.next[1] > 0
     found = periods._shadow(served.challenger, "1", served.log, due, contract)
     assert found is not None
     assert (found.version, sum(found.rows), len(found.saved)) == ("7", len(due), DAYS)
     assert min(found.saved) > 0  # it knew the outcome
-    assert read_served(database, warehouse.rows, contract, *PERIOD, served.log_offsets).challenger == ""
+    assert read_served(database, warehouse.rows, contract, Span(*PERIOD, served.span.next)).challenger == ""
     unlabelled = periods._shadow(served.challenger, "1", served.log[:0], due[:0], contract)
     assert unlabelled == ShadowScore("7", (), ())  # it is still in shadow
 
@@ -220,7 +222,7 @@ def test_a_challenger_is_paired_with_the_champion_that_serves_at_the_end(
     ):
         log(database, [answered(name, due[part], forecast[part], contract, version)])
         shadows(database, ShadowRecord(name, 0.0, "7", json.dumps(truth[part].tolist())))
-    served = read_served(database, warehouse.rows, contract, *PERIOD)
+    served = read_served(database, warehouse.rows, contract, Span(*PERIOD))
     found = monitored(warehouse, served, dict.fromkeys("12", warehouse.artifact)).shadow
     assert found is not None
     known = (due["known_at"] < PERIOD[1]).to_numpy()
@@ -239,9 +241,9 @@ def test_a_challenger_of_which_the_next_period_has_been_asked_already_is_read_th
     shadows(
         database, *(ShadowRecord(name, 0.0, "7", json.dumps([0.2] * len(rows))) for name, rows in requests)
     )
-    first = read_served(database, warehouse.rows, contract, start, middle)
-    second = read_served(database, warehouse.rows, contract, middle, end, first.log_offsets)
-    assert [one.log[periods.SHADOW].notna().sum() for one in (first, second)] == [12, 12]
+    first = read_served(database, warehouse.rows, contract, Span(start, middle))
+    second = read_served(database, warehouse.rows, contract, Span(middle, end, first.span.next))
+    assert [one.log[SHADOW].notna().sum() for one in (first, second)] == [12, 12]
 
 
 def test_a_long_log_is_read_in_parts(
@@ -254,13 +256,13 @@ def test_a_long_log_is_read_in_parts(
     start, end = (int(due["decision_at"].iloc[place]) for place in (20, 50))
     found = []
     for size in (1, 10, 1000):
-        monkeypatch.setattr(periods, "ROWS_AT_ONCE", size)
-        found.append(read_served(database, warehouse.rows, contract, start, end))
+        monkeypatch.setattr(served_log, "ROWS_AT_ONCE", size)
+        found.append(read_served(database, warehouse.rows, contract, Span(start, end)))
     inside = due["decision_at"].between(start, end - 1)
     for one in found:
         pd.testing.assert_frame_equal(one.log, found[-1].log)
         assert one.log["order_number"].tolist() == due[inside]["order_number"].tolist()
-        assert (one.log_offsets, one.log_ends, one.has_later) == ((7, 0), (8, 0), True)
+        assert (one.span.next, one.span.last, one.span.has_later) == ((7, 0), (8, 0), True)
 
 
 def test_after_a_rollback_a_period_is_that_of_the_version_that_serves_again(warehouse: Warehouse) -> None:
@@ -284,16 +286,16 @@ def test_rows_that_are_sent_again_later_do_not_change_what_was_decided(
     store = open_store(database)
     store.write_shadows([ShadowRecord("all", 0.0, "7", json.dumps(forecast.tolist()))])
     store.close()
-    served = read_served(database, warehouse.rows, contract, *PERIOD)
+    served = read_served(database, warehouse.rows, contract, Span(*PERIOD))
     first = monitored(late, served, {"1": late.artifact})
     log(database, [answered("again", due, np.full(len(due), 0.9), contract, "2")])
     store = open_store(database)
     store.write_shadows([ShadowRecord("again", 0.0, "8", json.dumps(forecast.tolist()))])
     store.close()
     past = [first.summary]
-    again, _ = periods.periods_to_check(database, late.rows, (end - DAY, end), (2, 2), past, contract)
+    again, _ = periods_to_check(database, late.rows, (end - DAY, end), (2, 2), past, contract)
     pd.testing.assert_frame_equal(again.log, served.log)
-    assert (again.challenger, again.log_ends, first.summary.version) == ("7", (1, 1), "1")
+    assert (again.challenger, again.span.last, first.summary.version) == ("7", (1, 1), "1")
 
 
 def test_labels_count_only_for_the_rows_that_were_requested(warehouse: Warehouse, database: str) -> None:
@@ -302,25 +304,25 @@ def test_labels_count_only_for_the_rows_that_were_requested(warehouse: Warehouse
     asked, others = due.iloc[:100], due.iloc[100:]
     needed, end = contract.monitoring.min_label_share, PERIOD[1] + 2 * DAYS * DAY
     log(database, [answered("asked", asked, warehouse.probability[asked.index], contract)])
-    past = [PeriodSummary(0.2, bad=False, broken=(), start=PERIOD[0], end=PERIOD[1], log_ends=(1, 0))]
+    past = [PeriodSummary(0.2, bad=False, broken=(), span=Span(*PERIOD, last=(1, 0)))]
     for known, checked in ((round(needed * 100), True), (round(needed * 100) - 1, False)):
         for others_at in (end - 1, end):
             known_at = warehouse.rows["decision_at"].copy()
             known_at[asked.index[known:]] = end
             known_at[others.index] = others_at
             rows = warehouse.rows.assign(known_at=known_at)
-            found = periods.periods_to_check(database, rows, (end - DAY, end), (1, 0), past, contract)
+            found = periods_to_check(database, rows, (end - DAY, end), (1, 0), past, contract)
             *earlier, _ = list(found)
             assert len(earlier) == checked
             late = replace(warehouse, rows=rows)
-            served = replace(read_served(database, warehouse.rows, contract, *PERIOD), as_of=end)
+            served = replace(read_served(database, warehouse.rows, contract, Span(*PERIOD)), as_of=end)
             judged = monitored(late, served, {"1": late.artifact})
             assert judged.performance.conclusive == checked
 
 
 def test_an_empty_log_is_a_sentence(warehouse: Warehouse, database: str) -> None:
-    served = read_served(database, warehouse.rows, warehouse.contract, *PERIOD, (7, 0))
-    assert (len(served.log), served.log_offsets) == (0, (7, 0))
+    served = read_served(database, warehouse.rows, warehouse.contract, Span(*PERIOD, (7, 0)))
+    assert (len(served.log), served.span.next) == (0, (7, 0))
     first, last = (day_of(at) for at in PERIOD)
     with pytest.raises(UserError, match=f"no decisions from {first}T00:00:00Z to {last}T00:00:00Z"):
         check_period(
@@ -339,12 +341,14 @@ def test_a_period_without_any_request_is_told_of_and_gone_past(warehouse: Wareho
     log(database, [answered("later", due, warehouse.probability[due.index], contract)])
     assert first_decision(database, contract, 0) == due["decision_at"].min()
     assert first_decision(database, contract, end) is None
-    silent = read_served(database, warehouse.rows, contract, start - 2 * DAY, start)
+    silent = read_served(database, warehouse.rows, contract, Span(start - 2 * DAY, start))
     found, snapshot = check_period(warehouse.rows, warehouse.features, silent, {}, contract, counted)
     assert snapshot is None
-    assert (found.performance.rows, found.log_offsets, found.broken) == (0, (0, 0), ("whole rows",))
+    assert (found.performance.rows, found.span.next, found.broken) == (0, (0, 0), ("whole rows",))
     assert found.summary.broken == ("whole rows",)
-    assert len(read_served(database, warehouse.rows, contract, start, end, found.log_offsets).log) == len(due)
+    assert len(read_served(database, warehouse.rows, contract, Span(start, end, found.span.next)).log) == len(
+        due
+    )
 
 
 def made_up(served: Served, rows: int) -> Served:
@@ -398,7 +402,7 @@ def test_predictions_of_versions_that_the_registry_lacks_are_left_out(warehouse:
 def test_a_logged_row_is_found_wherever_it_stands(warehouse: Warehouse) -> None:
     rows = warehouse.rows.sample(frac=1, random_state=1).reset_index(drop=True)
     asked = log_of(warehouse).log.sample(frac=1, random_state=2).reset_index(drop=True)
-    places = periods._places(rows, asked, warehouse.contract, *PERIOD)
+    places = served_log._places(rows, asked, warehouse.contract, Span(*PERIOD))
     identity = list(warehouse.contract.identity)
     assert (rows.iloc[places][identity].to_numpy() == asked[identity].to_numpy()).all()
 
@@ -430,7 +434,7 @@ def monitored(
 
 def test_the_artifact_that_served_answers_the_same_offline(warehouse: Warehouse) -> None:
     found = monitored(warehouse, log_of(warehouse), {"1": warehouse.artifact})
-    assert (found.start, found.end, found.versions, found.log_offsets) == (*PERIOD, ("1",), (1, 0))
+    assert (found.span, found.versions) == (Span(*PERIOD, last=(1, 0)), ("1",))
     assert found.performance.rows == len(warehouse.due()) > 100
     assert found.largest_difference < 1e-12
 
@@ -491,7 +495,7 @@ def test_a_period_is_judged_by_all_of_its_labels_once_they_have_arrived(warehous
     scored = second.performance.scored
     assert scored is not None
     assert abs(scored["bias"].value) < 0.1  # about .3 by those that come first
-    now = replace(second, start=second.end, matured=(second,))
+    now = replace(second, span=Span(second.span.end, second.span.end + DAY), matured=(second,))
     past = [PeriodSummary(1.0, bad=False, broken=()), first.summary]
     assert now.history(past) == [past[0], second.summary, now.summary]
 
@@ -506,14 +510,13 @@ def test_a_period_is_checked_again_once_its_labels_have_arrived(
     late, end = slow(warehouse), PERIOD[1] + later * DAY
     due = warehouse.due()
     log(database, [answered("all", due, warehouse.probability[due.index], late.contract)])
-    start = PERIOD[0]
-    past = [PeriodSummary(label_share, bad=False, broken=(), start=start, end=PERIOD[1], log_ends=(1, 0))]
+    past = [PeriodSummary(label_share, bad=False, broken=(), span=Span(*PERIOD, last=(1, 0)))]
     span = end, end + DAY
-    *earlier, now = periods.periods_to_check(database, late.rows, span, (1, 0), past, late.contract)
-    assert [(one.start, one.as_of, len(one.log)) for one in earlier] == [
+    *earlier, now = periods_to_check(database, late.rows, span, (1, 0), past, late.contract)
+    assert [(one.span.start, one.as_of, len(one.log)) for one in earlier] == [
         (PERIOD[0], end + DAY, len(due))
     ] * checked
-    assert (now.start, now.end, now.as_of) == (*span, 0)
+    assert (now.span.start, now.span.end, now.as_of) == (*span, 0)
 
 
 def test_a_period_whose_labels_do_not_come_is_checked_once_more_at_the_end(
@@ -526,12 +529,12 @@ def test_a_period_whose_labels_do_not_come_is_checked_once_more_at_the_end(
         rows=late.rows.assign(known_at=late.rows["known_at"].where(~late.rows.index.isin(due.index), 2**40)),
     )
     log(database, [answered("all", due, warehouse.probability[due.index], late.contract)])
-    rules, (start, end) = late.contract.monitoring, PERIOD
-    past = [PeriodSummary(0.0, bad=False, broken=(), start=start, end=end, log_ends=(1, 0))]
-    last = start + rules.reference_days * DAY
+    rules = late.contract.monitoring
+    past = [PeriodSummary(0.0, bad=False, broken=(), span=Span(*PERIOD, last=(1, 0)))]
+    last = PERIOD[0] + rules.reference_days * DAY
     for now, checked in ((last - DAYS * DAY, False), (last, True), (last + DAYS * DAY, False)):
         span = now - DAYS * DAY, now
-        *earlier, _ = periods.periods_to_check(database, lost.rows, span, (1, 0), past, late.contract)
+        *earlier, _ = periods_to_check(database, lost.rows, span, (1, 0), past, late.contract)
         assert len(earlier) == checked
         for served in earlier:
             found = monitored(lost, served, {"1": lost.artifact})

@@ -1,5 +1,6 @@
 """Which period is monitored next, and what a verdict leads to, once; the pipelines are stand-ins."""
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import day_of, epoch_of
 from fivestage.monitoring import retraining_loop as loops
 from fivestage.monitoring.period import MonitoredPeriod
-from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
+from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision, Span
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.serving import served_version
@@ -58,11 +59,11 @@ class Stand:
             raise UserError("the pipeline failed")
         self.past.append(past)
         last = self.offsets.pop(0) if self.offsets else 120
-        summary = PeriodSummary(0.95, bad=False, broken=(), start=start, end=end, log_offsets=log_offset)
-        judged = tuple(SimpleNamespace(start=one.start, summary=one) for one in self.matured)
+        summary = PeriodSummary(0.95, bad=False, broken=(), span=Span(start, end, log_offset))
+        judged = tuple(SimpleNamespace(span=one.span, summary=one) for one in self.matured)
         later = bool(self.later and self.later.pop(0))
         found = SimpleNamespace(
-            log_offsets=(last, last // 100), matured=judged, summary=summary, has_later=later
+            span=Span(start, end, next=(last, last // 100), has_later=later), matured=judged, summary=summary
         )
         found.history = lambda past: MonitoredPeriod.history(cast("MonitoredPeriod", found), past)
         return cast("MonitoredPeriod", found), self.verdicts.pop(0)
@@ -135,9 +136,9 @@ def test_a_period_that_is_judged_late_replaces_what_was_known_of_it(
     stand.offsets = [120, 300, 301]
     monitored(loop, stand, GOOD, GOOD)
     starts = [TRAINED, TRAINED + LENGTH]
-    stand.matured = (PeriodSummary(1.0, bad=True, broken=(), start=TRAINED, end=TRAINED + LENGTH),)
+    stand.matured = (PeriodSummary(1.0, bad=True, broken=(), span=Span(TRAINED, TRAINED + LENGTH)),)
     monitored(loop, stand, GOOD)
-    assert [(one["start"], one["log_offsets"]) for one in stand.past[-1]] == [
+    assert [(one["span"]["start"], one["span"]["after"]) for one in stand.past[-1]] == [
         (starts[0], (0, 0)),
         (starts[1], (120, 1)),
     ]
@@ -329,7 +330,8 @@ def test_a_training_on_request_is_as_of_the_day_or_of_the_latest(
 
 
 def test_what_version_0_2_remembers_is_read(loop: RetrainingLoop) -> None:
-    (Path(loop.folder) / "periods.json").write_text(
-        '{"periods": [], "until": 5, "heard": [3, 1], "trained": [2]}'
-    )
-    assert loop.state().log_offsets == (3, 1)
+    period = {"label_share": 0.5, "bad": True, "broken": ["x"], "start": 1, "end": 5}
+    state = {"periods": [period], "until": 5, "heard": [3, 1], "trained": [2], "done": False}
+    (Path(loop.folder) / "periods.json").write_text(json.dumps(state))
+    assert (loop.state().log_offsets, loop.state().pending) == ((3, 1), None)
+    assert loop.state().periods == (PeriodSummary(0.5, bad=True, broken=("x",)),)

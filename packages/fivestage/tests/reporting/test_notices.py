@@ -9,7 +9,7 @@ from fivestage.contract.contract import Contract, epoch_of
 from fivestage.evaluation.gates import Gate
 from fivestage.monitoring.causes import Cause
 from fivestage.monitoring.period import MonitoredPeriod
-from fivestage.monitoring.retraining import RetrainingDecision
+from fivestage.monitoring.retraining import RetrainingDecision, Span
 from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.registry.versions import Version
 from fivestage.reporting.periods import period_lines, period_notice
@@ -45,7 +45,7 @@ def contract() -> Contract:
 @pytest.fixture(scope="module")
 def monitored(contract: Contract) -> MonitoredPeriod:
     """A week in which nothing was wrong."""
-    return MonitoredPeriod(START, START + 7 * DAY, ("3",), judged(contract, *week(1)), (900, 0))
+    return MonitoredPeriod(Span(START, START + 7 * DAY), ("3",), judged(contract, *week(1)))
 
 
 def test_the_state_of_a_week_says_what_stands_in_the_way(
@@ -94,7 +94,7 @@ def test_causes_of_a_week_that_is_judged_late_ask_for_somebody(
     contract: Contract, monitored: MonitoredPeriod
 ) -> None:
     causes = Cause("concept shift", "the label", "it has changed"), Cause("data broken", "x", "x: gone")
-    now = replace(monitored, start=monitored.end, end=monitored.end + 7 * DAY)
+    now = replace(monitored, span=Span(START + 7 * DAY, START + 14 * DAY))
     found = replace(now, matured=(replace(monitored, causes=causes),))
     notice = period_notice(contract, [(found, KEEP)])
     assert notice.attention
@@ -107,7 +107,7 @@ def test_of_several_weeks_the_latest_comes_first_and_decides(
     contract: Contract, monitored: MonitoredPeriod
 ) -> None:
     bad = replace(monitored, performance=judged(contract, *week(2, 0.08)))
-    later = replace(monitored, start=monitored.end, end=monitored.end + 7 * DAY)
+    later = replace(monitored, span=Span(START + 7 * DAY, START + 14 * DAY))
     told = period_notice(contract, [(bad, TRAIN), (later, KEEP)])
     assert not told.attention
     assert told.facts["as_of"] == "2013-10-15"

@@ -84,9 +84,9 @@ class Simulation:
     @property
     def periods(self) -> tuple[PeriodRow, ...]:
         """The periods as last checked, each with the verdict of its own day."""
-        verdicts = {one.start: verdict for one, verdict in self.monitored}
+        verdicts = {one.span.start: verdict for one, verdict in self.monitored}
         checked = (one for latest, _ in self.monitored for one in (*latest.matured, latest))
-        return tuple({one.start: period_row(one, verdicts[one.start]) for one in checked}.values())
+        return tuple({one.span.start: period_row(one, verdicts[one.span.start]) for one in checked}.values())
 
     def _require_answers(self, exchange: Exchange) -> None:
         if exchange.failed:

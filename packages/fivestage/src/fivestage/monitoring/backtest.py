@@ -40,6 +40,7 @@ from fivestage.monitoring.retraining import (
     RetrainingDecision,
     RetrainingHistory,
     ShadowScore,
+    Span,
     saved_by_day,
 )
 from fivestage.orchestration.lineage import code_digest
@@ -233,7 +234,7 @@ def simulate(
         drifted, broken = year.moved(start, end)
         share, bad = performance.label_share, performance.bad
         version = str(day_of(champion))
-        return PeriodSummary(share, bad, broken, shadow, drifted, start, end, version=version)
+        return PeriodSummary(share, bad, broken, shadow, drifted, Span(start, end), version)
 
     for start in year.starts():
         end = start + length
@@ -242,7 +243,7 @@ def simulate(
             continue  # nothing was decided in this period
         cost[here] = year.costs(champion, here)
         models[start] = champion, challenger
-        periods = [summary(one.start, end) if one.is_due(end, rules) else one for one in periods]
+        periods = [summary(one.span.start, end) if one.is_due(end, rules) else one for one in periods]
         periods.append(summary(start, end))
         if start == year.starts()[-1]:
             break  # a model trained now would never be used

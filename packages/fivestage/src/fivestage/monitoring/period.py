@@ -1,11 +1,8 @@
 """Monitoring of one period of service, from the prediction log: performance, drift and their causes."""
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
-from itertools import islice, takewhile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +26,11 @@ from fivestage.monitoring.drift import Finding
 from fivestage.monitoring.evidently_drift import LABEL_COLUMN
 from fivestage.monitoring.performance import Performance, judge
 from fivestage.monitoring.period_report import Checks, PeriodColumns, period_frame, run_checks, with_verdict
-from fivestage.monitoring.retraining import SUMMARIES, PeriodSummary, ShadowScore, saved_by_day
+from fivestage.monitoring.retraining import SUMMARIES, PeriodSummary, ShadowScore, Span, saved_by_day
+from fivestage.monitoring.served import SHADOW, Served, rows_in
 from fivestage.monitoring.skew import differences, forecasts_in, skew
 from fivestage.monitoring.workspace import add_run
-from fivestage.serving.log import open_store, predictions
-from fivestage.serving.store import ShadowRecord
 
-ROWS_AT_ONCE = 20_000  # of the log; those of other periods are dropped before more are read
-SHADOW = "challenger's forecast"  # a column of the log, with a name that no input can have
 TEST_REQUESTS = 0.01  # share of requests that may be made up, as by people who try the service
 
 
@@ -44,11 +38,9 @@ TEST_REQUESTS = 0.01  # share of requests that may be made up, as by people who 
 class MonitoredPeriod:
     """The results of monitoring a period, as of its end."""
 
-    start: int
-    end: int
+    span: Span
     versions: tuple[str, ...]  # that served, the latest last
     performance: Performance
-    log_offsets: tuple[int, int]  # up to which the log has been read, as in `Served`
     drift: tuple[Finding, ...] = ()  # the statistic of each column that moved furthest
     largest_difference: float = 0.0  # between online and offline forecasts
     causes: tuple[Cause, ...] = ()
@@ -56,19 +48,16 @@ class MonitoredPeriod:
     shadow: ShadowScore | None = None
     labels_due: float = 0.0  # the share of labels that should have arrived by now
     matured: "tuple[MonitoredPeriod, ...]" = ()  # earlier periods that have had too few labels until now
-    has_later: bool = False  # as in `Served`, as are `log_starts` and `log_ends`
-    log_starts: tuple[int, int] = (0, 0)
-    log_ends: tuple[int, int] = (0, 0)
 
     @property
     def days(self) -> str:
         """Its first day, and the day at whose start it ends, in words."""
-        return f"{day_of(self.start)} to {day_of(self.end)}"
+        return f"{day_of(self.span.start)} to {day_of(self.span.end)}"
 
     @property
     def page(self) -> Path:
         """The path of Evidently's page."""
-        return REPORTS / "drift" / f"{day_of(self.start)}.html"
+        return REPORTS / "drift" / f"{day_of(self.span.start)}.html"
 
     @property
     def drifted(self) -> tuple[str, ...]:
@@ -103,17 +92,14 @@ class MonitoredPeriod:
             self.broken,
             self.shadow,
             bool(self.drifted),
-            self.start,
-            self.end,
-            self.log_starts,
-            self.log_ends,
-            version=self.versions[-1] if self.versions else "",
+            self.span,
+            self.versions[-1] if self.versions else "",
         )
 
     def history(self, past: Sequence[Any]) -> list[PeriodSummary]:
         """Return the summaries of past periods (or their JSON), with those judged now, and of this one."""
-        judged = {one.start: one.summary for one in self.matured}
-        return [*(judged.get(one.start, one) for one in SUMMARIES.validate_python(past)), self.summary]
+        judged = {one.span.start: one.summary for one in self.matured}
+        return [*(judged.get(one.span.start, one) for one in SUMMARIES.validate_python(past)), self.summary]
 
     def save(self, snapshot: Snapshot, project: str) -> None:
         """Write Evidently's page of the period, and add its run to Evidently's workspace.
@@ -125,139 +111,6 @@ class MonitoredPeriod:
         self.page.parent.mkdir(parents=True, exist_ok=True)
         snapshot.save_html(str(self.page))
         add_run(project, snapshot)
-
-
-@dataclass(frozen=True)
-class Served:
-    """Logged predictions whose decisions fell into [start, end).
-
-    The log's column `row` is the position of each one's row in the data; -1 if they lack it, as for made-up
-    requests.
-    """
-
-    start: int
-    end: int
-    log: pd.DataFrame
-    log_offsets: tuple[int, int]  # up to which predictions and challengers' predictions have been read
-    challenger: str = ""  # the version whose forecasts are in the column `SHADOW`; empty if there are none
-    has_later: bool = False  # whether the log has decisions after the period
-    as_of: int = 0  # labels known by then count, epoch seconds; 0 is the period's end
-    # After which numbers a period is read again, and up to which: the last ones of the period itself.
-    log_starts: tuple[int, int] = (0, 0)
-    log_ends: tuple[int, int] = (0, 0)
-
-    def label_share(self, rows: pd.DataFrame) -> float:
-        """Return the share of the requested rows whose labels were known at `as_of`, as `judge` counts it."""
-        if self.log.empty:
-            return 0.0
-        known = rows["known_at"].iloc[self.log["row"][self.log["row"] >= 0]] < self.as_of
-        return float(known.sum()) / len(self.log)
-
-
-def read_served(
-    database: str,
-    rows: pd.DataFrame,
-    contract: Contract,
-    start: int,
-    end: int,
-    log_offsets: tuple[int, int] = (0, 0),
-    log_ends: tuple[float, float] = (math.inf, math.inf),
-) -> Served:
-    """Read the predictions of [start, end) after these offsets from the log, with those of the challenger.
-
-    Of several predictions per identity the last counts. A period that is read again is read only up to
-    `log_ends`, because rows that were sent again later were not decided by these predictions.
-    """
-    inside, later, last = [], [], log_offsets[0]
-    with closing(open_store(database)) as store:
-        logged = predictions(store, contract, log_offsets[0])
-        logged = takewhile(lambda one: one["number"] <= log_ends[0], logged)
-        while some := list(islice(logged, ROWS_AT_ONCE)):
-            frame, last = pd.DataFrame(some), some[-1]["number"]
-            at = frame[contract.decision.time_column] - contract.decision.lead_seconds
-            inside.append(frame[(at >= start) & (at < end)])
-            later.append(frame.loc[at >= end, ["number", "request_id"]].drop_duplicates())
-        if not inside:
-            return Served(
-                start, end, pd.DataFrame(), log_offsets, log_starts=log_offsets, log_ends=log_offsets
-            )
-        log = pd.concat(inside).drop_duplicates([*contract.identity], keep="last", ignore_index=True)
-        ahead = pd.concat(later)
-        asked, asked_ahead = set(log["request_id"]), set(ahead["request_id"])
-        wanted = asked | asked_ahead
-        logged_shadows = takewhile(lambda one: one[0] <= log_ends[1], store.shadows(log_offsets[1]))
-        shadows = [one for one in logged_shadows if one[1].request_id in wanted]
-    # Later periods read again what was logged for them before the last row of this one.
-    before_next = [int(number) - 1 for number in ahead["number"].head(1)]
-    shadow_before_next = [number - 1 for number, one in shadows if one.request_id in asked_ahead][:1]
-    shadows = [one for one in shadows if one[1].request_id in asked]
-    last_shadow = shadows[-1][0] if shadows else log_offsets[1]
-    challenger = shadows[-1][1].model_version if shadows else ""
-    log = log.assign(
-        row=_places(rows, log, contract, start, end),
-        **{SHADOW: _forecasts_of(challenger, (one for _, one in shadows), log)},
-    )
-    return Served(
-        start,
-        end,
-        log,
-        (min([last, *before_next]), min([last_shadow, *shadow_before_next])),
-        challenger,
-        has_later=not ahead.empty,
-        log_starts=log_offsets,
-        log_ends=(int(log["number"].max()) if len(log) else log_offsets[0], last_shadow),
-    )
-
-
-def _forecasts_of(challenger: str, shadows: Iterable[ShadowRecord], log: pd.DataFrame) -> pd.Series:
-    """Return a challenger's forecast of each logged row; None for those that it has not predicted."""
-    predicted = {
-        one.request_id: [row if isinstance(row, list) else [row] for row in json.loads(one.probabilities)]
-        for one in shadows
-        if one.model_version == challenger
-    }
-    places = zip(log["request_id"], log["place"], strict=True)
-    answers = [predicted[name][place] if name in predicted else None for name, place in places]
-    return pd.Series(answers, index=log.index, dtype=object)
-
-
-def periods_to_check(
-    database: str,
-    rows: pd.DataFrame,
-    span: tuple[int, int],
-    log_offsets: tuple[int, int],
-    past: Sequence[Any],
-    contract: Contract,
-) -> Iterator[Served]:
-    """Yield the past periods that had too few labels and have enough now, then the period of a span.
-
-    A period is not judged by the labels that arrive first, because easy cases often end first. It is checked
-    again while it is at most `reference_days` old, and then once more, so that missing labels are noticed.
-
-    Args:
-        database: The URL of the prediction log, as for `open_store`.
-        rows: All decisions in the data, with the times when their labels became known.
-        span: The start and the end of the period in epoch seconds.
-        log_offsets: The numbers up to which predictions and challengers' predictions have been read.
-        past: The summaries of all earlier periods, also as in JSON.
-        contract: The problem's contract.
-
-    Returns:
-        The logged predictions of each period, the latest last.
-
-    Raises:
-        UserError: If the kind of the URL is unknown, or the database cannot be opened.
-    """
-    (start, end), rules = span, contract.monitoring
-    for one in SUMMARIES.validate_python(past):
-        if not one.is_due(end, rules):
-            continue
-        served = read_served(database, rows, contract, one.start, one.end, one.log_offsets, one.log_ends)
-        served = replace(served, as_of=end)
-        last_chance = len(served.log) and not one.is_due(end + rules.period_seconds, rules)
-        if last_chance or served.label_share(rows) >= rules.min_label_share:
-            yield served
-    yield read_served(database, rows, contract, start, end, log_offsets)
 
 
 def check_period(
@@ -284,9 +137,9 @@ def check_period(
     Raises:
         UserError: If the log ends before the period starts, or the data hold too few days before it.
     """
-    start, end, log = served.start, served.end, served.log
+    start, end, log = served.span.start, served.span.end, served.log
     as_of = served.as_of or end
-    if log.empty and served.has_later:
+    if log.empty and served.span.has_later:
         reason = "none was requested. Was the service down, or its client?"
         return _unjudged(served, "no prediction was requested", reason), None
     if log.empty:
@@ -309,7 +162,7 @@ def check_period(
             "(POST /outcomes does not)"
         )
         return _unjudged(served, "no row is known", reason), None
-    before = _inside(rows, start - contract.monitoring.reference_days * DAY, start)
+    before = rows_in(rows, start - contract.monitoring.reference_days * DAY, start)
     _require_reference(features, rows.iloc[before], start, end, contract)
     unknown_rows = _unknown_rows(log, places, rows.iloc[before], as_of, contract)
     asked, log, places = len(places), log[places >= 0], places[places >= 0]
@@ -341,11 +194,9 @@ def check_period(
     effects = effects_of([one.subject for one in moved], seen, usual, newest, contract)
     here = np.flatnonzero(known)
     monitored = MonitoredPeriod(
-        start,
-        end,
+        served.span,
         versions,
         with_verdict(performance, failed),
-        served.log_offsets,
         furthest_findings(snapshot),
         float(difference.max()),
         (
@@ -356,9 +207,6 @@ def check_period(
         slices_of(current.iloc[here], forecast[here], newest.decide(forecast[here]), contract),
         _shadow(served.challenger, versions[-1], log.iloc[here], current.iloc[here], contract),
         _labels_due(then, contract),
-        has_later=served.has_later,
-        log_starts=served.log_starts,
-        log_ends=served.log_ends,
     )
     return monitored, snapshot
 
@@ -367,11 +215,6 @@ def _labels_due(reference: pd.DataFrame, contract: Contract) -> float:
     """Return the share of labels that a period needs, or half of what its reference had if that is less."""
     usual, needed = float(reference[LABEL_COLUMN].notna().mean()), contract.monitoring.min_label_share
     return needed if usual >= needed else usual / 2
-
-
-def _inside(rows: pd.DataFrame, start: int, end: int) -> np.ndarray:
-    """Return the positions of the rows decided in [start, end)."""
-    return np.flatnonzero((rows["decision_at"] >= start) & (rows["decision_at"] < end))
 
 
 def _unseen_forecast(features: pd.DataFrame, rows: pd.DataFrame, model: Artifact) -> Floats:
@@ -394,24 +237,11 @@ def _columns_of(artifacts: Mapping[str, Artifact], contract: Contract) -> list[s
 def _unjudged(served: Served, summary: str, reason: str, subject: str = ROWS) -> MonitoredPeriod:
     """Return a period that cannot be judged, with the reason as its cause."""
     return MonitoredPeriod(
-        served.start,
-        served.end,
+        served.span,
         (),
         Performance({"rows": Estimate(0), "cost_per_1000": Estimate(NAN)}, summary),
-        served.log_offsets,
         causes=(Cause("data broken", subject, f"{subject}: {reason}"),),
-        has_later=served.has_later,
-        log_starts=served.log_starts,
-        log_ends=served.log_ends,
     )
-
-
-def _places(rows: pd.DataFrame, log: pd.DataFrame, contract: Contract, start: int, end: int) -> np.ndarray:
-    """Return the position of each logged row in the data; -1 if they lack it, as for made-up requests."""
-    identity, near = list(contract.identity), _inside(rows, start, end)
-    known = rows.iloc[near][identity].assign(place=near)
-    places = log[identity].merge(known, on=identity, how="left")["place"]
-    return places.fillna(-1).to_numpy(dtype=np.int64)
 
 
 def _unknown_rows(

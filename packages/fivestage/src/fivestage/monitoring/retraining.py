@@ -25,6 +25,18 @@ class ShadowScore:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A period of service, and where it lies in the logs of predictions and of challengers' predictions."""
+
+    start: int  # epoch seconds, as is `end`
+    end: int
+    after: tuple[int, int] = (0, 0)  # it is read after these numbers of the two logs
+    last: tuple[int, int] | None = None  # the numbers of its last predictions; None until it has been read
+    next: tuple[int, int] = (0, 0)  # the next period is read after these numbers
+    has_later: bool = False  # whether the log has decisions after the period
+
+
+@dataclass(frozen=True)
 class PeriodSummary:
     """The summary of one period for the retraining policy."""
 
@@ -33,15 +45,12 @@ class PeriodSummary:
     broken: tuple[str, ...]  # subjects of broken data, see fivestage.monitoring.drift
     shadow: ShadowScore | None = None
     drifted: bool = False
-    start: int = 0  # epoch seconds, as is `end`
-    end: int = 0
-    log_offsets: tuple[int, int] = (0, 0)  # after which its log is read, as in `MonitoringState`
-    log_ends: tuple[int, int] = (0, 0)  # up to which its log is read, as in `Served`
+    span: Span = Span(0, 0)
     version: str = ""  # the version that served last in it; empty if none did
 
     def is_due(self, now: int, rules: MonitoringSettings) -> bool:
         """Return whether the period had too few labels, and is recent enough to be judged later."""
-        recent = self.start >= now - rules.reference_days * DAY
+        recent = self.span.start >= now - rules.reference_days * DAY
         return recent and self.label_share < rules.min_label_share
 
 

@@ -146,7 +146,7 @@ class RetrainingLoop:
                 now,
                 periods=tuple(monitored.history(state.periods)),
                 until=end,
-                log_offsets=monitored.log_offsets,
+                log_offsets=monitored.span.next,
                 pending=verdict if verdict.acts else None,
                 trained=tuple(sorted({*now.trained, *trained})),
             )
@@ -157,7 +157,7 @@ class RetrainingLoop:
         """Monitor all finished periods that have not been monitored yet."""
         while result := self.monitor_next():
             yield result
-            if not result[0].has_later:
+            if not result[0].span.has_later:
                 return
 
     def pass_over(self, end: int) -> None:

@@ -21,8 +21,8 @@ def period_row(monitored: "MonitoredPeriod", verdict: RetrainingDecision) -> Per
     """Return a monitored period's results for the page, which links its drift report by a relative path."""
     performance = monitored.performance
     return PeriodRow(
-        start=day_of(monitored.start),
-        end=day_of(monitored.end),
+        start=day_of(monitored.span.start),
+        end=day_of(monitored.span.end),
         version=", ".join(monitored.versions),
         rows=performance.rows,
         label_share=performance.label_share,
@@ -69,7 +69,7 @@ def period_notice(
         f"{contract.title} Monitoring",
         serious or bad or verdict.acts,
         render("period_notice.md.j2", contract, Results(), periods=newest),
-        {"act": str(verdict.acts).lower(), "as_of": str(day_of(latest.end))},
+        {"act": str(verdict.acts).lower(), "as_of": str(day_of(latest.span.end))},
     )
 
 
