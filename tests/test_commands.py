@@ -166,7 +166,7 @@ def test_train_deploy_predict_and_score(tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     assert "is the champion" in command(tmp_path, port, "train")
     try:
-        assert "answers at" in command(tmp_path, port, "deploy")
+        assert "serves at" in command(tmp_path, port, "deploy")
         pointer = json.loads((tmp_path / "var" / "serving" / "current").read_text())
         smoke = load_artifact(Path(pointer["folder"])).smoke
         rows = pd.DataFrame([smoke[0].row])
