@@ -78,6 +78,20 @@ def test_a_log_that_nothing_is_in_is_refused_and_the_others_are_named(ask: str) 
         features_of(lambda row, at, past: getattr(past, ask)("ended/custom", row["customer"], at, 1, 1)[0])
 
 
+@pytest.mark.parametrize(
+    ("asked", "end"),
+    [
+        (lambda row, at, past: past.recent(ENDED, row["customer"], at, 1)[1], "latest."),
+        (lambda row, at, past: past.history().window(ENDED, row["customer"], at, 1)[0], "latest."),
+        (lambda row, at, past: past.lastest(ENDED, row["customer"], at, 1, 1)[0], "Did you mean latest?"),
+    ],
+)
+def test_a_query_that_the_service_does_not_have_is_refused(asked: Asked, end: str) -> None:
+    with pytest.raises(UserError, match=r"'own' of problem/features.py uses past\.\w+, which the") as told:
+        features_of(asked)
+    assert str(told.value).endswith(end)
+
+
 def test_a_log_whose_events_have_not_come_yet_is_empty() -> None:
     found = features_of(
         lambda row, at, past: past.window(ENDED, row["customer"], at, 1)[0], without="delivery"

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from fivestage.common.columns import Ints
+from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError, did_you_mean
-from fivestage.features.stores import HOUR, EventLog, OfflineFeatureStore
+from fivestage.features.stores import HOUR, OfflineFeatureStore, WindowQuery
 
 FILE = "problem/features.py"
+QUERIES = ("window", "windows", "latest")  # of a point-in-time view
 COLUMN_ERRORS = (  # of numpy, and of Python where a text column is looked up in a set or used as a key
     "truth value of an array",
     "arrays can be converted to Python scalars",
@@ -56,8 +57,8 @@ class CheckedRow(dict[str, Any]):
         raise error
 
 
-class CheckedView(OfflineFeatureStore):
-    """A point-in-time view that refuses unknown logs, and windows longer than the service keeps events.
+class CheckedView:
+    """A point-in-time view that refuses what the service cannot answer: other queries, logs and windows.
 
     Args:
         past: the store to query.
@@ -70,22 +71,41 @@ class CheckedView(OfflineFeatureStore):
     def __init__(
         self, past: OfflineFeatureStore, at: Ints, feature_set: str, lookback_hours: float, *, complete: bool
     ) -> None:
-        super().__init__(past.logs)
-        self._at, self._set, self._lookback, self._complete = at, feature_set, lookback_hours, complete
+        self._past, self._at, self._lookback, self._complete = past, at, lookback_hours, complete
+        self._where = f"The feature set {feature_set!r} of {FILE}"
 
-    def log(self, name: str, at: Ints, hours: float) -> EventLog | None:
-        """See `OfflineFeatureStore.log`."""
-        if self._complete and name not in self.logs:
-            known = ", ".join(sorted(self.logs)) or "none"
+    def __getattr__(self, name: str) -> Any:
+        raise UserError(
+            f"{self._where} uses past.{name}, which the service does not have: use {', '.join(QUERIES)}."
+            f"{did_you_mean(name, QUERIES)}"
+        )
+
+    def window(self, log: str, key: Any, at: Ints, hours: float, width: int = 0) -> tuple[Floats, ...]:
+        """See `PointInTimeView.window`."""
+        self._require_kept(log, at, hours)
+        return self._past.window(log, key, at, hours, width)
+
+    def windows(self, query: WindowQuery, keys: Mapping[str, Any], at: Ints) -> list[tuple[Floats, ...]]:
+        """See `PointInTimeView.windows`."""
+        return [self.window(log, keys[log], at, hours, query.width) for log, hours in query.windows]
+
+    def latest(self, log: str, key: Any, at: Ints, hours: float, width: int) -> tuple[Floats, ...]:
+        """See `PointInTimeView.latest`."""
+        self._require_kept(log, at, hours)
+        return self._past.latest(log, key, at, hours, width)
+
+    def _require_kept(self, log: str, at: Ints, hours: float) -> None:
+        """Raise a UserError for an unknown log, or for events that the service has forgotten."""
+        logs = self._past.logs
+        if self._complete and log not in logs:
             raise UserError(
-                f"The feature set {self._set!r} of {FILE} queries the log {name!r}, which no function in "
-                f"EVENTS adds to. The logs are: {known}.{did_you_mean(name, self.logs)}"
+                f"{self._where} queries the log {log!r}, which no function in EVENTS adds to. The logs are: "
+                f"{', '.join(sorted(logs)) or 'none'}.{did_you_mean(log, logs)}"
             )
         earlier = 0.0 if at is self._at else float(np.max(self._at - at, initial=0)) / HOUR
         if earlier + hours > self._lookback:
             raise UserError(
-                f"The feature set {self._set!r} of {FILE} looks {earlier + hours:g} hours back in the log "
-                f"{name!r}, further than LOOKBACK_HOURS, which is {self._lookback:g}: the service keeps no "
-                f"older events. Raise LOOKBACK_HOURS in {FILE}, or shorten the window."
+                f"{self._where} looks {earlier + hours:g} hours back in the log {log!r}, further than "
+                f"LOOKBACK_HOURS, which is {self._lookback:g}: the service keeps no older events. Raise "
+                f"LOOKBACK_HOURS in {FILE}, or shorten the window."
             )
-        return super().log(name, at, hours)

@@ -315,13 +315,9 @@ class OfflineFeatureStore:
             by_log.setdefault(event.log, []).append(event)
         return cls({name: _event_log(columns) for name, columns in by_log.items()})
 
-    def log(self, name: str, at: Ints, hours: float) -> EventLog | None:  # noqa: ARG002 (see `CheckedView`)
-        """The log of this name for a query that looks this far back; None if it has no events."""
-        return self.logs.get(name)
-
     def window(self, log: str, key: Any, at: Ints, hours: float, width: int = 0) -> tuple[Floats, ...]:
         """See `PointInTimeView.window`."""
-        block = self.log(log, at, hours)
+        block = self.logs.get(log)
         if block is None:
             return (np.zeros(len(at)),) * (width + 1)
         segment = block.segments(key)
@@ -339,7 +335,7 @@ class OfflineFeatureStore:
 
     def latest(self, log: str, key: Any, at: Ints, hours: float, width: int) -> tuple[Floats, ...]:
         """See `PointInTimeView.latest`."""
-        block = self.log(log, at, hours)
+        block = self.logs.get(log)
         if block is None or not len(block.times):
             return (np.full(len(at), MISSING),) * width
         segment = block.segments(key)
