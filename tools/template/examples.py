@@ -7,8 +7,8 @@ from fivestage.scaffold.write import write_problem
 
 FOLDER = Path(__file__).with_name("problems")
 KEEP = {  # columns that are measured beforehand and predict well
-    "binary": ("worst concave points", "worst area", "worst texture"),
-    "multiclass": ("od280/od315_of_diluted_wines", "proline", "color_intensity"),
+    "binary": ("worst concave points", "worst perimeter", "mean concave points"),
+    "multiclass": ("flavanoids", "color_intensity", "proline"),
     "regression": (),
 }
 SOURCES = {"binary": "sklearn:breast_cancer", "multiclass": "sklearn:wine", "regression": "sklearn:diabetes"}

@@ -254,7 +254,7 @@ def draft(options: InitOptions) -> Draft:
     keys = tuple(profiles[header] for header in options.keys)
     identifiers = (column for column in profiles.values() if column.identifier and not column.nullable)
     identifier = next(identifiers, None)
-    quick = quick_model(table, target, features, keys, None if windows.simulated else decided)
+    quick = quick_model(table, target, features, keys, decided, calendar=not windows.simulated)
     evidence = {column.header: evidence[column.header] for column in features if column.header in evidence}
     limit = suspicious_limit(target, windows.holdout_rows, quick.score)
     if quick.decisive and (quick.score >= LEAK or limit is None):
