@@ -12,6 +12,7 @@ import pytest
 
 from fivestage.common.database import connect
 from fivestage.common.errors import UserError
+from fivestage.scaffold.column_profiles import inspect_column
 from fivestage.scaffold.sniffing import find_reader
 
 TABLE = pd.DataFrame({"a": [1, 2, 3], "b": ["x", "y", "z"]})
@@ -167,6 +168,46 @@ def test_files_of_a_folder_must_be_alike(tmp_path: Path) -> None:
     (tmp_path / "two.csv").write_text("a;b\n1;2\n")
     with pytest.raises(UserError, match=r"are not alike: .*sep=';'"):
         find_reader(str(tmp_path))
+
+
+def test_files_of_a_folder_that_lack_columns_are_said(tmp_path: Path) -> None:
+    """As of a competition, whose folder holds the rows to predict and an example of an answer too."""
+    (tmp_path / "train.csv").write_text("id,a,b,c,y\n1,2,3,4,5\n")
+    (tmp_path / "test.csv").write_text("id,a,b,c\n2,2,3,4\n")
+    (tmp_path / "submission.csv").write_text("id,y\n2,7\n")
+    (note,) = find_reader(str(tmp_path))[0].notes
+    assert note.startswith("2 files lack columns that others have: submission.csv has no 'a', 'b', 'c'. ")
+
+
+def test_quotes_behind_a_space_are_quotes(tmp_path: Path) -> None:
+    rows = [f'{one}, "Ulm, Aix", 0{one}, ?' for one in range(9)]
+    found, table = find_reader(written(tmp_path, "\n".join(["a, towns, code, b", *rows])))
+    assert "skipinitialspace=True" in found.body[0]
+    assert list(table) == ["a", "towns", "code", "b"]
+    assert table.iloc[0, :3].tolist() == [0, "Ulm, Aix", "00"]
+    assert table["b"].isna().all()
+
+
+def test_columns_that_spaces_separate_may_be_many_lines(tmp_path: Path) -> None:
+    """The row at which the inspected start ends is not complete."""
+    rows = [f"{one} {one % 7} {'abc'[one % 3]}" for one in range(20_000)]
+    assert table_of(written(tmp_path, "\n".join(["id n kind", *rows]))).shape == (20_000, 3)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_identifiers_with_more_digits_than_a_float_has_stay_whole(tmp_path: Path, *, missing: bool) -> None:
+    posts = [str(10**18 + one) for one in range(100)]
+    table = table_of(written(tmp_path, "\n".join(["post,n", *(f"{one},1" for one in posts), ",1" * missing])))
+    found = inspect_column(table["post"], "post")
+    assert (found.kind, found.distinct, found.identifier) == ("category", 100, True)
+
+
+def test_fields_of_parquet_structs_become_columns(tmp_path: Path) -> None:
+    places = pd.Series([{"lat": 1.5, "town": {"name": one}} for one in TABLE["b"]], dtype="object")
+    TABLE.assign(place=places).to_parquet(tmp_path / "table.parquet")
+    table = table_of(str(tmp_path / "table.parquet"))
+    assert list(table) == ["a", "b", "place.lat", "place.town.name"]
+    assert table["place.town.name"].tolist() == ["x", "y", "z"]
 
 
 def test_a_file_of_a_partitioned_folder_has_its_columns(tmp_path: Path) -> None:

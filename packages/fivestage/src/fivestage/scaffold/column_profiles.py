@@ -36,7 +36,9 @@ LEAST_OF_LEVEL = 5  # rows; if a level is rarer, new levels are likely
 FREE_LENGTH = 40  # mean characters above which a category is free text
 LEAST_FOR_IDENTIFIER = 30  # rows
 ALSO = " | "  # separates the formats of a column with several
-NAMES = re.compile(r"(^|_)(id|ids|uuid|guid|key|nr|no|index|code|number)$|^unnamed_0$|^(id|uuid)_")
+NAMES = re.compile(
+    r"(^|_)(id|ids|uuid|guid|key|nr|no|index|code|number|account|phone|iban)$|^unnamed_0$|^(id|uuid)_"
+)
 TIMES = re.compile(r"(^|_)(date|time|at|on|day|timestamp|ts|datetime|when|since|until|month)(_|$)")
 # Of 183 such forms, with clocks, pandas.guess_datetime_format knows 89: no two-digit years, no web logs.
 DATES = (
@@ -384,7 +386,10 @@ def currency_of(values: pd.Series) -> str:
 def _number(profile: ColumnProfile, values: pd.Series) -> ColumnProfile:
     numbers = number(values, profile.decimal)
     known = numbers.dropna()
-    whole = bool((known % 1 == 0).all() and known.abs().max() < EXACT)
+    whole = bool((known % 1 == 0).all())
+    if whole and known.abs().max() >= EXACT and not pd.api.types.is_float_dtype(values):
+        return _category(profile, values)  # floats would merge identifiers of so many digits
+    whole = whole and bool(known.abs().max() < EXACT)
     steps = float(known.max()) - float(known.min()) + 1
     looks_named = bool(NAMES.search(profile.name))
     counted = whole and profile.distinct == len(known) >= LEAST_FOR_IDENTIFIER

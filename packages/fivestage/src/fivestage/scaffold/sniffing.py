@@ -41,6 +41,7 @@ SPACES = {" ": r"\s+"}  # the separator of columns that spaces align, for pandas
 COMMA = r"-?\d{1,3}(\.?\d{3})*,\d{1,2}-?"  # a number with a decimal comma
 THOUSANDS = r"-?\d{1,3}(\.\d{3})+-?"  # a whole number, if points separate thousands
 HEAD = 64 * 1024  # characters that are inspected
+MOST_NAMED = 3  # columns that a file of a folder lacks
 BUCKETS = ("s3://", "gs://", "gcs://")
 EXAMPLE = "sklearn:"
 IMPORTS = (  # of which the code of a reader uses some
@@ -64,6 +65,7 @@ class Reader:
     body: tuple[str, ...]  # its lines; the argument is `source`, the result a DataFrame
     otherwise: str = ""  # condition under which `source` is a file of another kind, to be scored
     notes: tuple[str, ...] = ()  # sentences about what reading changes
+    headers: tuple[str, ...] = ()  # of a text file
 
     def read(self, source: str) -> pd.DataFrame:
         """Run the code.
@@ -97,6 +99,12 @@ def find_reader(source: str) -> tuple[Reader, pd.DataFrame]:
     elif not table.index.equals(pd.RangeIndex(len(table))):  # as of frames that were joined or filtered
         more.append("table = table.reset_index(drop=True)")
         table = table.reset_index(drop=True)
+    if any(
+        isinstance(value, dict) for _, values in table.items() if values.dtype == object for value in values
+    ):
+        more.append('table = pd.json_normalize(table.to_dict("records"))  # nested fields become columns')
+        records: list[Any] = table.to_dict("records")
+        table = pd.json_normalize(records)
     if not all(isinstance(header, str) for header in table.columns):
         more.append("table.columns = table.columns.map(str)")
         table.columns = table.columns.map(str)
@@ -125,7 +133,8 @@ def _reader(source: str) -> Reader:
         return _file(str(place), FILE)
     if not files:
         raise UserError(f"The folder {source} holds no .parquet, .csv or .jsonl files.")
-    readers = {reader.body[-1]: reader for reader in (_file(str(path), FILE_OF_FOLDER) for path in files)}
+    found = [_file(str(path), FILE_OF_FOLDER) for path in files]
+    readers = {reader.body[-1]: reader for reader in found}
     if len(readers) > 1:
         raise UserError(
             f"The files of {source} are not alike: {' and '.join(sorted(readers)[:2])}. Convert them to one "
@@ -135,7 +144,23 @@ def _reader(source: str) -> Reader:
     call = code.removeprefix("return ")
     call = f"with_partitions({call}, path)" if partitioned else call
     frames = f"frames = [{call} for path in Source(source).files()]"
-    return replace(reader, body=(frames, "return pd.concat(frames, ignore_index=True)"))
+    notes = (*reader.notes, *_uneven_files([path.name for path in files], found))
+    return replace(reader, body=(frames, "return pd.concat(frames, ignore_index=True)"), notes=notes)
+
+
+def _uneven_files(names: Sequence[str], readers: Sequence[Reader]) -> Iterator[str]:
+    """Yield a note if files lack columns that others have: they may hold another table."""
+    every = dict.fromkeys(header for one in readers for header in one.headers)
+    lacking = [[header for header in every if header not in one.headers] for one in readers]
+    if many := sum(map(bool, lacking)):
+        name, columns = max(zip(names, lacking, strict=True), key=lambda one: len(one[1]))
+        shown = ", ".join(map(repr, columns[:MOST_NAMED])) + (
+            " and more" if len(columns) > MOST_NAMED else ""
+        )
+        yield (
+            f"{plural(many, 'file lacks', 'files lack')} columns that others have: {name} has no {shown}. "
+            "Their rows are read without; move a file that holds another table elsewhere."
+        )
 
 
 def _address(source: str) -> Reader:
@@ -159,8 +184,7 @@ def _file(place: str, arguments: tuple[str, str]) -> Reader:
         raise UserError(f"{place} is {suffix[1:]}, which is not read: save it as CSV or Parquet.")
     if suffix in LINES_OF_JSON:
         lines = ", lines=True" if LINES_OF_JSON[suffix] else ""
-        read = f"pd.read_json({arguments[0]}{lines}, dtype=False, convert_dates=False)"
-        body = f'return pd.json_normalize({read}.to_dict("records"))'  # nested fields become columns
+        body = f"return pd.read_json({arguments[0]}{lines}, dtype=False, convert_dates=False)"
         return Reader((body,), 'source.endswith((".csv", ".parquet"))')
     with _open(place) as file:
         start = file.read(LONGEST_START)
@@ -169,12 +193,12 @@ def _file(place: str, arguments: tuple[str, str]) -> Reader:
             raise UserError(f"{redacted(place)} is no text but {kind}.")
     for encoding in _encodings(start):
         try:
-            options, notes = _csv_options(place, encoding)
+            options, notes, headers = _csv_options(place, encoding)
         except UnicodeDecodeError:
             continue
         break
     words = ", ".join([arguments[0], *(f"{name}={value!r}" for name, value in options.items())])
-    return Reader((f"return pd.read_csv({words})",), 'source.endswith(".parquet")', notes)
+    return Reader((f"return pd.read_csv({words})",), 'source.endswith(".parquet")', notes, headers)
 
 
 def _encodings(start: bytes) -> tuple[str, ...]:
@@ -205,10 +229,11 @@ class _Layout:
 
 def _layout(head: str, **options: str) -> _Layout:
     """Divide the lines into fields; headers are the first line that has at least half of the fields."""
-    arguments: dict[str, Any] = {**options, "skipinitialspace": options["delimiter"] == " "}
-    reader = csv.reader(StringIO(head, newline=""), **arguments)
+    reader = csv.reader(StringIO(head, newline=""), skipinitialspace=True, **options)  # type: ignore[arg-type]
     numbered = ((reader.line_num, fields) for fields in reader)
     rows = {line: fields for line, fields in numbered if fields}
+    if rows and len(head) >= HEAD:  # only the start was read, and the last row of it is not complete
+        rows.popitem()
     width = mode(map(len, rows.values())) if rows else 0
     skipped, headers = 0, []
     for line in list(rows):
@@ -239,8 +264,8 @@ def _best_layout(head: str) -> _Layout:
     return max(best, escaped, key=lambda layout: layout.rank)
 
 
-def _csv_options(place: str, encoding: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the non-default arguments of `pandas.read_csv`, and notes for the user."""
+def _csv_options(place: str, encoding: str) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
+    """Return the non-default arguments of `pandas.read_csv`, notes for the user, and the headers."""
     head = _head(place, encoding)
     layout = _best_layout(head)
     headers, rows = layout.headers, list(layout.rows.values())
@@ -251,9 +276,11 @@ def _csv_options(place: str, encoding: str) -> tuple[dict[str, Any], tuple[str, 
         options["encoding"] = encoding
     if layout.skipped:
         options["skiprows"] = layout.skipped
+    if separator not in SPACES and re.search(rf"(^|[{separator}]) ", [*StringIO(head)][layout.skipped]):
+        options["skipinitialspace"] = True
     if re.match(r"[^\r\n]*\n", head):  # a carriage return may then be part of a field
         options["lineterminator"] = "\n"
-    complete = rows[:-1] or rows  # the last may be truncated, as only the start was read
+    complete = rows[:-1] or rows  # the last may hold totals
     if complete and all(len(row) == len(headers) + 1 and not row[-1].strip() for row in complete):
         options |= {"index_col": False, "usecols": [*range(len(headers))]}
     elif separator not in SPACES:
@@ -263,13 +290,13 @@ def _csv_options(place: str, encoding: str) -> tuple[dict[str, Any], tuple[str, 
     if "?" in place and not place.startswith(BUCKETS) and (compression := _compression(place)):
         options["compression"] = compression
     notes = [*_notes_of_encoding(head, encoding), *_notes(headers, layout.skipped)]
-    return options | {"na_values": MISSING, "low_memory": False}, tuple(notes)
+    return options | {"na_values": MISSING, "low_memory": False}, tuple(notes), tuple(headers)
 
 
 def _head(place: str, encoding: str) -> str:
     """Return the start of a file; read all of it, to check the encoding."""
     with _open(place) as file, TextIOWrapper(file, encoding, newline="") as characters:
-        head = characters.read(HEAD).removeprefix("\ufeff")
+        head = characters.read(1).removeprefix("\ufeff") + characters.read(HEAD)
         while characters.read(HEAD):
             pass
     return head
@@ -278,11 +305,12 @@ def _head(place: str, encoding: str) -> str:
 def _texts(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the headers of columns that pandas would take for other numbers.
 
-    These are codes with leading zeros, as 00123 is not 123, and 1.234 if other columns have decimal commas.
+    These are codes with leading zeros, as 00123 is not 123; identifiers with more digits than a float has;
+    and 1.234 if other columns have decimal commas.
     """
     columns = [*zip(*(row for row in rows if len(row) == len(headers)), strict=True)]
     commas = any(re.fullmatch(COMMA, field.strip()) for column in columns for field in column)
-    form = rf"0\d+|{THOUSANDS}" if commas else r"0\d+"
+    form = rf"0\d+|\d{{16,}}|{THOUSANDS}" if commas else r"0\d+|\d{16,}"
     texts = [any(re.fullmatch(form, field.strip()) for field in column) for column in columns]
     return [name for name, one in zip(headers, texts, strict=False) if one and headers.count(name) == 1]
 
@@ -313,7 +341,7 @@ def _notes(headers: Sequence[str], skipped: int) -> Iterator[str]:
 def _require_even(place: str, layout: _Layout) -> None:
     """Raise a UserError for a row with more fields than headers, which shifts columns, or fewer."""
     width, lines = len(layout.headers), layout.rows
-    complete = list(lines)[:-1]  # the last may be truncated, as only the start was read
+    complete = list(lines)[:-1]  # the last may hold totals
     longer = {line: len(fields) for line, fields in lines.items() if len(fields) > width}
     shorter = {line: len(lines[line]) for line in complete if 1 < len(lines[line]) < width}
     is_index = len(longer) >= len(complete) and set(longer.values()) == {width + 1}
