@@ -290,7 +290,7 @@ DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
             ["'1' in 0 rows before 2022-0", "omit TIME"],
         ),
         (table(y=OUTCOME, k=DAYS), {"known": "k"}, ["KNOWN=k also needs", "TIME"]),
-        (pd.DataFrame({"y": OUTCOME, "id": np.arange(300)}), {}, ["No column is left"]),
+        (pd.DataFrame({"y": OUTCOME, "id": np.arange(300)}), {}, ["No column is left", "KEEP='id'"]),
         (table(y=OUTCOME, g="one"), {"group": "g"}, ["GROUP=g has 1 different", "100%", "omit GROUP"]),
         (table(y=OUTCOME, g=np.maximum(np.arange(300), 200)), {"group": "g"}, ["67% of the rows"]),
         (table(y=OUTCOME), {"leave_out": ("c",)}, ["LEAVE_OUT", "no column 'c'"]),
@@ -860,9 +860,9 @@ def test_the_demo_goes_once_and_tests_of_ones_own_stay(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("demo")
     (tmp_path / "tests" / "test_mine.py").write_text("mine")
-    assert remove_demo(tmp_path) > 0
+    assert remove_demo(tmp_path) == [*FILES]
     assert [str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*.*")] == ["tests/test_mine.py"]
-    assert remove_demo(tmp_path) == 0
+    assert not remove_demo(tmp_path)
     assert (tmp_path / "tests" / "test_mine.py").read_text() == "mine"
 
 

@@ -179,6 +179,12 @@ def test_files_of_a_folder_that_lack_columns_are_said(tmp_path: Path) -> None:
     assert note.startswith("2 files lack columns that others have: submission.csv has no 'a', 'b', 'c'. ")
 
 
+@pytest.mark.parametrize("text", ["", "\n", "a,b\n"])
+def test_a_file_without_rows_is_said_to_have_none(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match=r"table\.csv has no rows\. Name a table with rows"):
+        find_reader(written(tmp_path, text))
+
+
 def test_quotes_behind_a_space_are_quotes(tmp_path: Path) -> None:
     rows = [f'{one}, "Ulm, Aix", 0{one}, ?' for one in range(9)]
     found, table = find_reader(written(tmp_path, "\n".join(["a, towns, code, b", *rows])))

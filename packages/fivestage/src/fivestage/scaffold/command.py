@@ -11,7 +11,6 @@ import yaml
 
 from fivestage.common.files import write_text
 from fivestage.common.settings import ROOT
-from fivestage.reporting.number_format import plural
 from fivestage.scaffold.demo import remove_demo
 from fivestage.scaffold.draft import InitOptions, draft
 from fivestage.scaffold.write import CONTRACT, MODULES, report, write_problem
@@ -48,8 +47,7 @@ def start(words: Mapping[str, str], folder: Path = PROBLEM) -> Iterator[str]:
     yield from report(drafted)
     if folder == PROBLEM:
         if removed := remove_demo(ROOT):
-            files = plural(removed, "file of the demo was", "files of the demo were")
-            yield f"{files} removed; committed ones remain in the git history."
+            yield f"Removed, as only the demo needs them: {', '.join(removed)}. Git keeps what was committed."
         _save_answers(answers | {"data": "own", "task": drafted.target.task})
     yield f"Written: {folder / CONTRACT}, {', '.join(MODULES)}."
 

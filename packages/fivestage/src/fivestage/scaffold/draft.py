@@ -248,7 +248,12 @@ def draft(options: InitOptions) -> Draft:
     taken = {*options.keys, options.time}
     features = [column for column in profiles.values() if not column.left_out and column.header not in taken]
     if not features and not options.keys and windows.simulated:  # and neither history nor calendar
-        raise UserError("No column is left to learn from: each is empty, constant or an identifier.")
+        several = [one.header for one in profiles.values() if one.distinct > 1]
+        keep = f", or use those that say something: KEEP={listed(several)!r}" if several else ""
+        raise UserError(
+            "No column is left to learn from: each is empty, constant, an identifier or named by LEAVE_OUT. "
+            f"Add columns{keep}."
+        )
     evidence = suspects(table, target, features, decided)
     features, leaking = _without_leaks(features, evidence, options)
     keys = tuple(profiles[header] for header in options.keys)

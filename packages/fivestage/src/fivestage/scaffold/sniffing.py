@@ -34,7 +34,10 @@ NO_TEXT = {  # first bytes of other file types, and how to fix it
     b"\x1f\x8b": "compressed: let its name end in .gz",
 }
 LONGEST_START = 32  # bytes
-NOT_READ = {".xlsx", ".xls", ".ods", ".xml", ".html", ".feather", ".avro", ".orc", ".dta", ".sav"}
+NOT_READ = {
+    ".xlsx", ".xls", ".ods", ".xml", ".html", ".feather", ".avro", ".orc", ".arff", ".dta", ".sav",
+    ".sas7bdat", ".rds", ".mat", ".h5", ".npz", ".pkl",
+}  # fmt: skip
 LINES_OF_JSON = {".json": False, ".jsonl": True, ".ndjson": True}  # whether each line is an object
 SEPARATORS = ",;\t|"
 SPACES = {" ": r"\s+"}  # the separator of columns that spaces align, for pandas
@@ -276,7 +279,8 @@ def _csv_options(place: str, encoding: str) -> tuple[dict[str, Any], tuple[str, 
         options["encoding"] = encoding
     if layout.skipped:
         options["skiprows"] = layout.skipped
-    if separator not in SPACES and re.search(rf"(^|[{separator}]) ", [*StringIO(head)][layout.skipped]):
+    first = [*StringIO(head), ""][layout.skipped]
+    if separator not in SPACES and re.search(rf"(^|[{separator}]) ", first):
         options["skipinitialspace"] = True
     if re.match(r"[^\r\n]*\n", head):  # a carriage return may then be part of a field
         options["lineterminator"] = "\n"
