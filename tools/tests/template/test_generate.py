@@ -42,9 +42,12 @@ OURS = (
     "assistant/accepted.txt",
     "tools/",
 )  # makes and measures the template itself
-RENDERED = (  # with the project's name in any case
+RENDERED = (  # with the project's name, or without the template's own measurements, in any case
     "README.md",
+    "docs/ci.md",
     "docs/kubernetes.md",
+    "docs/monitoring.md",
+    "docs/serving.md",
     "k8s/components/production/kustomization.yaml",
     "k8s/components/project/kustomization.yaml",
     "k8s/overlays/canary/kustomization.yaml",
