@@ -39,7 +39,7 @@ from fivestage.scaffold.demo import FILES, remove_demo
 from fivestage.scaffold.draft import InitOptions, draft
 from fivestage.scaffold.fields import as_yaml
 from fivestage.scaffold.gates_plan import Seasons, SplitPlan, plan_limits, plan_windows, seasonal_variation
-from fivestage.scaffold.leaks import SAMPLE, some_of
+from fivestage.scaffold.leaks import SAMPLE, Sample
 from fivestage.scaffold.sniffing import find_reader
 from fivestage.scaffold.target import Target, find_target
 from fivestage.scaffold.write import report, write_problem
@@ -869,7 +869,7 @@ def test_the_demo_goes_once_and_tests_of_ones_own_stay(tmp_path: Path) -> None:
 def test_of_a_table_with_few_frauds_nearly_all_are_looked_at_for_leaks() -> None:
     rows, frauds = SAMPLE + 5_000, 100
     table = pd.DataFrame({"fraud": np.arange(rows) < frauds})
-    some = some_of(table, Target("fraud", ("False", "True"), (1 - frauds / rows, frauds / rows)))
+    some = Sample.of(table, Target("fraud", ("False", "True"), (1 - frauds / rows, frauds / rows))).rows
     assert some.index.is_unique
     assert len(some) == SAMPLE
     assert some["fraud"].sum() > 0.95 * frauds
@@ -1473,7 +1473,7 @@ def test_the_name_of_a_table_stays_within_a_comment(tmp_path: Path) -> None:
 @pytest.mark.parametrize("index", [np.arange(300) // 2, np.arange(-300, 0), np.arange(300) * 2])
 def test_rows_of_a_parquet_file_are_numbered_whatever_its_index(index: Any, tmp_path: Path) -> None:
     frame = table(y=OUTCOME).set_axis(index)
-    assert len(some_of(frame, find_target(frame, "y"))) == 300
+    assert len(Sample.of(frame, find_target(frame, "y")).rows) == 300
     frame.to_parquet(tmp_path / "table.parquet")
     write_problem(draft(InitOptions(str(tmp_path / "table.parquet"), "y")), tmp_path / "problem")
     contract = Contract.load(tmp_path / "problem" / "problem.yaml")

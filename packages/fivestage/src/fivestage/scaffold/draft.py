@@ -43,6 +43,7 @@ from fivestage.scaffold.leaks import (
     LEAK,
     SAMPLE,
     QuickModel,
+    Sample,
     numbers_of,
     quick_model,
     suspects,
@@ -254,12 +255,13 @@ def draft(options: InitOptions) -> Draft:
             "No column is left to learn from: each is empty, constant, an identifier or named by LEAVE_OUT. "
             f"Add columns{keep}."
         )
-    evidence = suspects(table, target, features, decided)
+    sample = Sample.of(table, target, decided)
+    evidence = suspects(sample, features)
     features, leaking = _without_leaks(features, evidence, options)
     keys = tuple(profiles[header] for header in options.keys)
     identifiers = (column for column in profiles.values() if column.identifier and not column.nullable)
     identifier = next(identifiers, None)
-    quick = quick_model(table, target, features, keys, decided, calendar=not windows.simulated)
+    quick = quick_model(sample, features, keys, calendar=not windows.simulated)
     evidence = {column.header: evidence[column.header] for column in features if column.header in evidence}
     limit = suspicious_limit(target, windows.holdout_rows, quick.score)
     if quick.decisive and (quick.score >= LEAK or limit is None):
