@@ -282,7 +282,8 @@ def print_release(release: "Release") -> None:
     for sentence in release.compared:
         echo(f"  canary, {sentence}")
     current = f"Release {release.number} serves version {release.model}, image {release.image}"
-    echo(f"{current}; before it was {release.previous}.")
+    before = f"before it was {release.previous}" if release.previous else "none is left to roll back to"
+    echo(f"{current}; {before}.")
 
 
 def write_report(stages: DemoRun | None = None) -> None:

@@ -311,6 +311,18 @@ def test_a_rollback_returns_image_manifests_and_model_together_and_goes_on_furth
         releases_to(cluster).roll_back(models["1"], "")
 
 
+def test_a_rollback_with_another_registry_touches_no_pod(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
+) -> None:
+    put(cluster, models["1"], easy)
+    put(cluster, models["2"], easy)
+    before = list(cluster.did)
+    with pytest.raises(UserError, match="Release 1 serves another version 1 than this registry has"):
+        releases_to(cluster).roll_back(replace(models["1"], digest="d" * 64), "")
+    assert cluster.did == before
+    assert recorded(cluster) == [(1, "serving", "1"), (2, "serving", "2")]
+
+
 def test_a_rollback_to_a_tag_that_has_moved_is_undone(
     cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
 ) -> None:

@@ -129,11 +129,16 @@ class ClusterReleases:
             A new release with its own number.
 
         Raises:
-            UserError: If there is no previous release.
+            UserError: If there is no previous release, or it serves another model than this one.
             ReleaseCheckError: If it does not serve as it did before; the current release then keeps serving.
         """
         past = releases.history(self.cluster)
         target, current = releases.rollback_target(past), releases.serving_release(past)
+        if model.digest != target.model_digest:
+            raise UserError(
+                f"Release {target.number} serves another version {model.version} than this registry has: set "
+                "MLFLOW_TRACKING_URI to the registry that its image was built with."
+            )
         reason = f"back from release {current.number if current else 0}: {why}".strip(": ")
         with releases.recorded(self.cluster, past, target.model_copy(update={"why": reason})) as begun:
             done = self._replace(begun, model, current, self._deployment(target.manifests))
