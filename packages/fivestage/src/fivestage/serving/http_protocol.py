@@ -1,9 +1,9 @@
 """uvicorn's HTTP protocol with limits that uvicorn lacks: on time, header size, connections and requests.
 
 It answers 408 to a request that arrives too slowly, 431 to an oversized head, 503 to a connection above the
-limit and, at a third of FastAPI's cost, to a request above the limit. It ignores the header Upgrade, as a
-server may (RFC 9110, 7.8); Java's client sends it. On shutdown it sends `connection: close` and still answers
-requests that were already on their way.
+limit and, at a third of a prediction's cost, to a request above the limit. It ignores the header Upgrade, as
+a server may (RFC 9110, 7.8); Java's client sends it. On shutdown it sends `connection: close` and still
+answers requests that were already on their way.
 """
 
 from typing import Any
@@ -37,6 +37,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._current: Any = None  # the newest request that does not wait for others to be answered
         self._refusal: ProblemError | None = None  # to be sent once earlier requests are answered
         self._arriving = self._stopping = False
+        self._sheds = False  # the arriving request
         self._head_bytes = 0  # received of a head or of trailers
         self._waited_seconds = 0  # for the client
 
@@ -86,6 +87,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 raise ValueError("A request for a tunnel.")
             return
         self._head_bytes = 0
+        self._sheds = self._admission.is_full and self._is_plain_post()
+        if self._sheds:
+            return
         self.scope["headers"] = list(self.headers)  # without trailers, which no proxy has checked
         super().on_headers_complete()
         # Without a drain time, close connections only after the port: clients would reconnect to it at once.
@@ -95,13 +99,18 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """See httptools."""
         self._head_bytes = 0
-        super().on_body(body)
+        if not self._sheds:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """See httptools."""
         if self.parser.should_upgrade():  # to be parsed again
             return
         self._arriving, self._head_bytes, self._waited_seconds = False, 0, 0
+        if self._sheds:
+            self.transport.write(BUSY)
+            self._service.metrics.answered("POST", "shed", 503, 0.0)
+            return
         super().on_message_complete()
         self.cycle.more_body = False  # uvicorn leaves it if the request is answered
         if self._is_answering() and not self.pipeline and self.scope["method"] not in SAFE_METHODS:
@@ -109,20 +118,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._current = cycle
-        if (  # to refuse it here costs a third of what the application does
-            self._admission.is_full
-            and self._may_shed
-            and cycle is self.cycle  # no other request waits for it
-            and cycle.scope["method"] == "POST"
-            and cycle.keep_alive
-            and not (self._stopping or self.flow.write_paused)
-        ):
-            self.transport.write(BUSY)
-            self._service.metrics.answered("POST", "shed", 503, 0.0)
-            cycle.response_started = cycle.response_complete = True
-            self.on_response_complete()
-        else:
-            super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """See uvicorn, which sets a timer per response; `_count_second` closes idle connections instead."""
@@ -163,6 +159,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         elif self._waited_seconds > (IDLE_SECONDS if self._stopping else self._settings.keep_alive_seconds):
             # Delayed: timers run before received data is read, so a request would be closed unread.
             self.loop.call_later(0.01, super().shutdown)
+
+    def _is_plain_post(self) -> bool:
+        """Whether a response after the request is all that the client waits for, and it stays connected."""
+        is_post = self.parser.get_method() == b"POST" and self.parser.get_http_version() == "1.1"
+        stays = self.parser.should_keep_alive() and not (self._stopping or self.flow.write_paused)
+        return is_post and stays and self._is_idle() and self._may_shed and not self.expect_100_continue
 
     def _is_idle(self) -> bool:
         return self._current is None or self._current.response_complete
