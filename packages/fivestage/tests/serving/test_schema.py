@@ -71,6 +71,22 @@ def test_the_row_and_the_field_are_named(field: str, value: Any) -> None:
     assert refused(ROWS, {**GOOD, field: value})["errors"][0]["row"] == 0
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("yesterday", "Expected a time such as 2025-01-31T14:15:00Z"),
+        (
+            "2013-10-01T09:15:00",
+            "Expected a time such as 2025-01-31T14:15:00Z with a timezone component",
+        ),
+        (1_380_000_000, "Expected a time such as 2025-01-31T14:15:00Z, got a whole number"),
+        ("1900-10-01T09:15:00Z", "Expected a time from 2020-01-01T00:00:00Z to 2040-01-01T00:00:00Z"),
+    ],
+)
+def test_a_refused_time_shows_how_to_write_it(value: Any, told: str) -> None:
+    assert f"field deliver_at: {told}" in refused(ROWS, {**GOOD, "deliver_at": value})["detail"]
+
+
 def test_whole_numbers_may_be_written_with_a_point() -> None:
     found = ROWS.read(json.dumps({**GOOD, "order_number": 331.0}).encode())[0]
     assert found == {**ROWS.read(json.dumps({**GOOD, "order_number": 331}).encode())[0]}

@@ -17,12 +17,14 @@ from fivestage.contract.contract import (
     NumberColumn,
     TimestampColumn,
     epoch,
+    iso,
 )
 from fivestage.features.stores import MISSING
 from fivestage.serving.problems import MAX_FAULTS, Fault, ProblemError
 
 _FIELD = re.compile(r"(?:\.(\w+)`|field `(\w+)`)$")
-_JSON_TYPES = {"float": "a number", "int": "a whole number", "str": "text"}
+_TIME = "a time such as 2025-01-31T14:15:00Z"
+_JSON_TYPES = {"float": "a number", "int": "a whole number", "str": "text", "datetime": _TIME}
 MAX_LISTED_VALUES = 20  # refusals list the allowed values of a category up to this number
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 Plain = dict[str, Any]
@@ -265,6 +267,7 @@ def _message(error: Exception, allowed: Sequence[str] = ()) -> str:
     text = str(error).partition(" - at `$")[0].replace("`float` that's a multiple of 1.0", "a whole number")
     for name, json_type in _JSON_TYPES.items():
         text = text.replace(f"`{name}`", json_type).replace(f"`{name} | null`", f"{json_type} or null")
+    text = text.replace("Invalid RFC3339 encoded datetime", f"Expected {_TIME}")
     if allowed:
         names = ", ".join(map(repr, allowed))
         text = text.replace("Invalid enum value", f"Expected one of {names}, got", 1)
@@ -291,7 +294,7 @@ def _unchanged(value: Any) -> Any:
 def _within(seconds: int, low: int, high: int) -> int:
     if low <= seconds <= high:
         return seconds
-    raise ValueError("Expected a timestamp within the range that the contract allows")
+    raise ValueError(f"Expected a time from {iso(low)} to {iso(high)}, as the contract allows")
 
 
 def _type(column: Column) -> Any:
