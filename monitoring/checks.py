@@ -17,7 +17,7 @@ from fivestage.monitoring.evidently_drift import CalibratedDrift, LabelDrift
 from fivestage.monitoring.evidently_quality import LabelledRows, ScoreLimit
 from fivestage.monitoring.period_report import PeriodColumns
 
-SCORE_SHARE = 0.1  # the score's share of false alarms, small because it has far fewer columns than the inputs
+SCORE_SHARE = 0.1  # of the false-alarm rate, for the predictions: they have far fewer columns than the inputs
 
 
 def checks(period: PeriodColumns) -> Report:

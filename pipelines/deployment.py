@@ -16,7 +16,10 @@ def deployment(target: str, version: str, folder: str) -> None:
 def kubernetes_deployment(
     version: str, overlay: str, image: str, why: str, context: str, bake_seconds: float, accept: str
 ) -> None:
-    """Release a version to a cluster: canary, comparison with the current release, rollout."""
+    """Release a version to a cluster: canary, comparison with the current release, rollout.
+
+    The canary shares the live traffic for `bake_seconds`; `accept` names a check that it may fail.
+    """
     deploy_kubernetes(version, overlay, image, why, context, bake_seconds, accept)
 
 

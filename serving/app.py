@@ -24,8 +24,8 @@ def create_app(problem: Problem, settings: Settings) -> FastAPI:
     @app.post("/predict", tags=["Predictions"], **app.reads_rows)
     async def predict(request: Request, explain: bool = False) -> Response:  # noqa: FBT001, FBT002 (a query parameter)
         """Predict one row or many; `explain` adds the features that contributed most to each prediction."""
-        identifier, predictions = await service.predict(await app.read(request), explain=explain)
-        return Response(predictions, headers={"x-request-id": identifier}, media_type=JSON)
+        request_id, predictions = await service.predict(await app.read(request), explain=explain)
+        return Response(predictions, headers={"x-request-id": request_id}, media_type=JSON)
 
     @app.post("/outcomes", tags=["Predictions"], **app.reads_events)
     async def outcomes(request: Request) -> Response:

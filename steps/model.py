@@ -46,7 +46,7 @@ def train_model(
     lineage = lineage_of(data, contract)
     selection = select(sample, candidates, kept, lineage.code)
     artifact = fit_chosen(sample, selection, candidates).artifact(rows, event_tables, PROBLEM, lineage)
-    unchanged = settings_of if selection is kept else ""
+    unchanged = settings_of if selection is kept else ""  # `select` returns `kept` if nothing has changed
     windows = sample.windows
     return REGISTRY.register_training(artifact, selection, candidates, rows, windows, started, unchanged)
 

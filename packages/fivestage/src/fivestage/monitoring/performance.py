@@ -12,7 +12,7 @@ from fivestage.evaluation.daily import DECISIONS, NAN, Bools, Column, Floats
 from fivestage.evaluation.metrics import Answers, Difference, Estimate, Metrics, evaluate, paired_difference
 
 DRAWS = 1000  # a period has few days; see metrics.percentiles
-LOSS = "loss against one decision for all"
+LOSS = "loss against the best constant decision"
 
 
 @dataclass(frozen=True)
