@@ -156,6 +156,8 @@ def _against_champion(
         if saved.mean >= 0
         else f"costs {money} more {scale} than the champion (savings: {interval})"
     )
+    if saved.low == saved.high == 0:  # often the same model again
+        result = "costs the same as the champion on every day"
     sentence = f"{result}; the mean must be above 0 and the lower end at least {-worst:,.0f}"
     return Gate(name, saved.mean > 0 and saved.low >= -worst, saved.mean, 0.0, sentence)
 
