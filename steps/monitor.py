@@ -108,7 +108,7 @@ def alerts_of(monitored: MonitoredPeriod, verdict: RetrainingDecision, contract:
                 team = "data" if cause.kind == "data broken" else "model"
                 body = f"{period}: {cause.sentence}. {one.page}"
                 alerts.append(Alert(f"{cause.kind}: {cause.subject}{late}", team, body))
-        if performance.rows and performance.label_share < one.labels_due:
+        if one.labels_late:
             alerts.append(Alert("labels late", "data", f"{period}: {performance.sentence}."))
         if performance.bad:
             alerts.append(Alert(f"bad period{late}", "model", f"{period}: {performance.sentence}."))
@@ -133,19 +133,21 @@ def export_no_requests() -> None:
 def metrics_of(monitored: MonitoredPeriod, verdict: RetrainingDecision) -> dict[str, float]:
     """Return a period's values for Prometheus by gauge; see `fivestage.monitoring.exposition`.
 
-    Those of labels are of the newest period that could be judged now; without one they are left out.
+    Those of labels are of the newest period that could be judged now; without one they are left out. The
+    share of labels is that of the period whose labels are late, else of the latest.
     """
     performance, rules = monitored.performance, PROBLEM.contract.monitoring
     newest_first = [one.performance for one in (monitored, *reversed(monitored.matured))]
     judged = next((one for one in newest_first if one.conclusive), None)
     scored = {**(judged.scored or {})} if judged else {}
+    awaited = next((one for one in (monitored, *monitored.matured) if one.labels_late), monitored)
     return {
         "ran_at_seconds": time.time(),
         "period_end_seconds": monitored.span.end,
         "period_days": rules.period_days,
         "rows": performance.rows,
-        **({"label_share": performance.label_share} if performance.rows else {}),
-        "min_label_share": monitored.labels_due,
+        **({"label_share": awaited.performance.label_share} if awaited.performance.rows else {}),
+        "min_label_share": awaited.labels_due,
         **({"bad": judged.bad} if judged else {}),
         "max_bias": rules.max_bias,
         "drifted": len(monitored.drifted),

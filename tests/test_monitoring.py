@@ -127,6 +127,8 @@ def test_a_period_that_is_judged_late_alerts_the_models_owner() -> None:
     for one in (replace(now, labels_due=0.9, matured=()), replace(now, matured=(never,))):
         (labels_late,) = alerts_of(one, keep, PROBLEM.contract)
         assert (labels_late.title, labels_late.team) == ("labels late", "data")
+        found = metrics_of(one, keep)
+        assert found["label_share"] < found["min_label_share"] == 0.9
 
 
 def test_gauges_of_labels_are_those_of_the_last_judged_period(

@@ -75,6 +75,11 @@ class MonitoredPeriod:
         return tuple(cause for cause in self.causes if cause.kind not in DATA)
 
     @property
+    def labels_late(self) -> bool:
+        """Whether fewer labels have arrived than should have by now."""
+        return self.performance.rows > 0 and self.performance.label_share < self.labels_due
+
+    @property
     def state(self) -> str:
         """The period in a word or two; broken data come first, because they block retraining."""
         if self.broken:
