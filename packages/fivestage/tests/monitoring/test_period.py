@@ -1,8 +1,10 @@
 """The prediction log as one period's report: what of it counts, and what it is compared with."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +167,37 @@ def test_a_period_in_which_the_contract_changed_is_checked(warehouse: Warehouse,
     later = replace(warehouse, contract=new, rows=rows)
     found = monitored(later, served, {"1": warehouse.artifact, "2": artifact})
     assert (found.performance.rows, found.versions, found.broken) == (len(due), ("1", "2"), ())
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("amount", {"max": 1.0}, 60.8),
+        ("channel", {"values": ("post",)}, "phone"),
+        ("deliver_at", {"max": datetime(2020, 1, 1, tzinfo=UTC)}, 1714266240),
+        ("channel", None, math.nan),
+    ],
+)
+@pytest.mark.parametrize("number", [1, 3])
+def test_what_was_logged_is_read_though_the_contract_has_other_limits_now(
+    warehouse: Warehouse,
+    database: str,
+    name: str,
+    change: dict[str, Any] | None,
+    expected: float | str,
+    number: int,
+) -> None:
+    """A limit that was made narrower stopped monitoring for good, too; without a change, the type is new."""
+    old, due = warehouse.contract, warehouse.due().head(number)
+    record = answered("some", due, np.full(number, 0.1), old)
+    if number == 1:  # as the service logs it
+        record = record._replace(request=json.dumps(json.loads(record.request)["rows"][0]))
+    log(database, [record])
+    changed = old.columns["amount"] if change is None else old.columns[name].model_copy(update=change)
+    new = old.model_copy(update={"columns": {**old.columns, name: changed}})
+    served = read_served(database, warehouse.rows, new, Span(*PERIOD))
+    assert served.log["row"].tolist() == due.index.tolist()
+    assert served.log[name][0] == expected or (change is None and math.isnan(served.log[name][0]))
 
 
 def test_versions_with_a_feature_that_is_gone_do_not_stop_monitoring(warehouse: Warehouse) -> None:

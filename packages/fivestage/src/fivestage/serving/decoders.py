@@ -55,8 +55,6 @@ class Record:
         kind: str | None = None,
         about: str = "",
         rules: Sequence[ColumnRule] = (),
-        *,
-        strict: bool = True,
     ) -> None:
         self.kind, self._rules = kind, rules
         self._types = {field: _type(column) for field, column in columns.items()}
@@ -76,7 +74,7 @@ class Record:
             namespace={"__doc__": about},
             tag_field="kind" if kind else None,
             tag=kind,
-            forbid_unknown_fields=strict,
+            forbid_unknown_fields=True,
             kw_only=True,
             gc=False,
         )

@@ -1,7 +1,9 @@
 """The prediction log: requests, predictions and events, written before the response is sent."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,8 @@ import msgspec
 
 from fivestage.artifact.predictions import form_of
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import Contract
-from fivestage.serving.decoders import Record
+from fivestage.contract.contract import CategoryColumn, Column, Contract, NumberColumn, TimestampColumn
+from fivestage.features.stores import MISSING
 from fivestage.serving.store import Store
 
 
@@ -41,22 +43,15 @@ def open_store(url: str) -> Store:
 def predictions(store: Store, contract: Contract, after: int = 0) -> Iterator[dict[str, Any]]:
     """Yield each logged row: its inputs (timestamps in epoch seconds), prediction, time and model version.
 
-    A column that the contract has got since is missing, and one that it no longer has is left out.
+    Inputs are read as the contract is now, which may have changed: those that it no longer has are left out,
+    its limits do not apply, and values that are lacking or of another type are missing.
     """
-    columns = {name: one.model_copy(update={"nullable": True}) for name, one in contract.columns.items()}
-    record = Record("Row", columns, strict=False)
-    one = msgspec.json.Decoder(record.type)
-    many = msgspec.json.Decoder(dict[str, list[record.type]])  # type: ignore[name-defined]
+    readers = {name: _reader(column) for name, column in contract.columns.items()}
     form = form_of(contract)
-    read: Any = msgspec.json.Decoder(form.answer)
+    decode: Any = msgspec.json.Decoder(form.answer).decode
     for number, logged in store.answers(after):
-        answer = read.decode(logged.answer)
-        text = logged.request
-        rows: Iterable[Any]
-        try:
-            rows = many.decode(text)["rows"]
-        except msgspec.ValidationError:
-            rows = [one.decode(text)]
+        answer, request = decode(logged.answer), msgspec.json.decode(logged.request)
+        rows = request["rows"] if isinstance(request.get("rows"), list) else [request]
         for place, (row, prediction) in enumerate(zip(rows, answer.predictions, strict=True)):
             yield {
                 "number": number,
@@ -66,8 +61,30 @@ def predictions(store: Store, contract: Contract, after: int = 0) -> Iterator[di
                 "model_version": logged.model_version,
                 "forecast": form.forecast(prediction),
                 "decision": prediction.decision,
-                **record.plain(row),
+                **{name: read(row.get(name)) for name, read in readers.items()},
             }
+
+
+def _reader(column: Column) -> Callable[[Any], Any]:
+    """Return the conversion of a column's logged values, as for requests but without limits."""
+    convert: Callable[[Any], Any] = column.canonical if isinstance(column, CategoryColumn) else float
+    missing = "" if isinstance(column, CategoryColumn) else MISSING
+    if isinstance(column, TimestampColumn):
+        convert = _epoch_seconds
+    elif isinstance(column, NumberColumn) and column.type == "integer":
+        convert = int
+
+    def read(value: Any) -> Any:
+        try:
+            return missing if value is None else convert(value)
+        except (TypeError, ValueError, msgspec.ValidationError):
+            return missing
+
+    return read
+
+
+def _epoch_seconds(text: Any) -> int:
+    return math.floor(msgspec.convert(text, datetime).timestamp())
 
 
 def count_requests(database: str) -> int:
