@@ -12,18 +12,21 @@ from typing import Any
 from unittest.mock import Mock
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 
 from fivestage.artifact.artifact import Artifact
+from fivestage.artifact.predictions import form_of
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import Contract
+from fivestage.contract.contract import Contract, MulticlassContract
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url as url_of
 from fivestage.serving.group_commit import Spool
 from fivestage.serving.log import count_requests, open_store, predictions
 from fivestage.serving.service_settings import Settings
 from fivestage.serving.store import EventRecord, PredictionRecord, ShadowRecord, Store
+from tests.contract.contracts import contract_of
 from tests.serving.conftest import Traffic, deploy, free_port, messages, offline, post_events, running
 from tests.serving.databases import Postgres, postgres, program
 
@@ -62,6 +65,22 @@ def store(url: str) -> Iterator[Store]:
     found = open_store(url)
     yield found
     found.close()
+
+
+def test_answers_are_read_though_an_action_has_another_name_now(tmp_path: Path) -> None:
+    """One that the contract no longer had stopped monitoring for good."""
+    contract = contract_of("multiclass")
+    form: Any = form_of(contract)
+    assert isinstance(contract, MulticlassContract)
+    chances: Any = [1.0, *[0.0] * (len(contract.label.classes) - 1)]
+    answer = msgspec.json.encode(form.message("a-0001", "1", [form.prediction(chances, ())])).decode()
+    actions = {f"{name} now": costs for name, costs in contract.costs.actions.items()}
+    changed = contract.costs.model_copy(update={"actions": actions})
+    with closing(open_store(f"sqlite:///{tmp_path / 'log.sqlite'}")) as store:
+        store.write_answers([PredictionRecord("a-0001", 1.5, "1", 7, 5, "{}", answer)])
+        (read,) = predictions(store, contract.model_copy(update={"costs": changed}))
+    assert read["forecast"] == tuple(chances)
+    assert read["decision"] in contract.costs.actions
 
 
 def test_a_log_of_version_0_2_is_taken_over(url: str) -> None:

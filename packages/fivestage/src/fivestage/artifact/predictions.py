@@ -8,7 +8,7 @@ of the contract, and `kind` the label under which a decision is counted.
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -193,11 +193,13 @@ class MulticlassForm(_TaskForm):
             gc=False,
             namespace={"__doc__": "The probability of each class; they add up to one."},
         )
+        # Not a Literal: the log has actions of earlier contracts too.
+        action = Annotated[str, Meta(extra_json_schema={"enum": sorted(self._actions)})]
         prediction = msgspec.defstruct(
             "Prediction",
             [
                 ("probabilities", probabilities),
-                ("decision", Literal[self._actions]),
+                ("decision", action),
                 ("unknown", tuple[str, ...], ()),
                 ("history_gap_hours", Gap, UNSET),
                 ("reasons", Reasons | UnsetType, UNSET),
