@@ -94,7 +94,7 @@ def test_an_honest_challenger_passes_every_gate(
         "unbiased",
         "fast enough",
         "cheaper than the champion",
-        "no slice pays",
+        "no slice is worse off",
     ]
 
 
@@ -259,7 +259,7 @@ def test_no_slice_pays_for_the_others(
     rows: pd.DataFrame, contract: Contract, unfair: Answers, champion: Answers | str, other: str
 ) -> None:
     evidence = replace(GOOD, baselines={"prior": 0.0, "historical_rate": 0.0, "logistic_regression": 0.0})
-    gate = fails_alone(gates(rows, contract, unfair, champion, evidence), "no slice pays")
+    gate = fails_alone(gates(rows, contract, unfair, champion, evidence), "no slice is worse off")
     assert gate.value == pytest.approx(6900 / 6000 - 1)
     assert (
         gate.sentence
@@ -271,7 +271,7 @@ def test_rows_without_a_value_are_a_slice_too(
     rows: pd.DataFrame, contract: Contract, unfair: Answers
 ) -> None:
     unknown = rows.assign(channel=rows["channel"].where(rows["channel"] != "shop"))
-    gate = gates(unknown, contract, unfair)["no slice pays"]
+    gate = gates(unknown, contract, unfair)["no slice is worse off"]
     assert not gate.passed
     assert "channel missing" in gate.sentence
 
@@ -279,9 +279,9 @@ def test_rows_without_a_value_are_a_slice_too(
 def test_small_slices_are_left_to_chance(rows: pd.DataFrame, contract: Contract, unfair: Answers) -> None:
     channel = DAYS * len(SHOPS) * len(TRUTH)
     at_least = changed(contract, gates={"min_slice_rows": channel})
-    assert not gates(rows, at_least, unfair)["no slice pays"].passed
+    assert not gates(rows, at_least, unfair)["no slice is worse off"].passed
     more = changed(contract, gates={"min_slice_rows": len(rows) + 1})
-    gate = gates(rows, more, unfair)["no slice pays"]
+    gate = gates(rows, more, unfair)["no slice is worse off"]
     assert gate.passed
     assert gate.sentence == f"not applicable: no slice of the window has {len(rows) + 1} rows"
 
@@ -290,7 +290,7 @@ def test_a_slice_that_cost_nothing_is_measured_by_what_rows_cost_on_average(
     rows: pd.DataFrame, contract: Contract
 ) -> None:
     calm = rows.assign(failed=np.where(rows["channel"] == "shop", 0, rows["failed"]))
-    gate = gates(calm, contract)["no slice pays"]
+    gate = gates(calm, contract)["no slice is worse off"]
     assert not gate.passed
     assert gate.value == pytest.approx(0.375)
     assert "channel shop" in gate.sentence
@@ -319,7 +319,7 @@ def test_a_limit_that_nothing_could_break_is_not_applicable(rows: pd.DataFrame, 
     open_ended = changed(contract, gates={"suspicious_roc_auc": None, "min_slice_rows": 10**6})
     probe = Probe("target is not rebuilt", passed=True, sentence="no limit", applicable=False)
     found = gates(rows, open_ended, evidence=replace(GOOD, probes=(PASSED, probe)))
-    for name in ("plausible", "no slice pays"):
+    for name in ("plausible", "no slice is worse off"):
         assert found[name].passed
         assert not found[name].applicable
         assert found[name].sentence.startswith("not applicable: ")

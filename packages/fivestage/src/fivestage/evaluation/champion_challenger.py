@@ -166,7 +166,7 @@ def _slices(
     rows: pd.DataFrame, label: Any, challenger: Answers, champion: Answers | str, contract: Contract
 ) -> Gate:
     """Compare each slice's cost with the champion's, or else with that of the best constant decision."""
-    name, limit = "no slice pays", contract.gates.max_slice_loss
+    name, limit = "no slice is worse off", contract.gates.max_slice_loss
     cost = _costs(label, challenger, contract)
     if isinstance(champion, str):
         cost_model = cost_model_of(contract.costs)
