@@ -331,7 +331,9 @@ def test_a_training_on_request_is_as_of_the_day_or_of_the_latest(
 
 def test_what_version_0_2_remembers_is_read(loop: RetrainingLoop) -> None:
     period = {"label_share": 0.5, "bad": True, "broken": ["x"], "start": 1, "end": 5}
-    state = {"periods": [period], "until": 5, "heard": [3, 1], "trained": [2], "done": False}
-    (Path(loop.folder) / "periods.json").write_text(json.dumps(state))
-    assert (loop.state().log_offsets, loop.state().pending) == ((3, 1), None)
+    verdict = {"retrain": True, "reason": "old", "promote": ""}
+    state = {"periods": [period], "until": 5, "heard": [3, 1], "trained": [2], "verdict": verdict}
+    for done, pending in ((False, RetrainingDecision(retrain=True, reason="old")), (True, None)):
+        (Path(loop.folder) / "periods.json").write_text(json.dumps(state | {"done": done}))
+        assert (loop.state().log_offsets, loop.state().pending) == ((3, 1), pending)
     assert loop.state().periods == (PeriodSummary(0.5, bad=True, broken=("x",)),)

@@ -207,7 +207,7 @@ def calibrate(
             limit = wider * np.quantile(furthest, 1 - share, method="higher")  # 0 if all days are equal
             pairs = window_days * days  # of days: all of them, if each day lies beyond the reference's
             most = pairs / np.sqrt(pairs * (window_days + days + 1) / 3)
-            limits[one.kind.name] = np.full(distance.shape[1], max(min(limit, most), least))
+            limits[one.kind.name] = np.maximum(np.minimum(limit, most), least)
             continue
         own, others = (
             _scale(some, days, least) for some in (_furthest(distance), _furthest_others(distance))
@@ -217,19 +217,21 @@ def calibrate(
     return limits
 
 
-def widening(reference: DailyStatistic, window_days: int) -> float:
-    """Return how much further windows of consecutive days vary than windows of independent days.
+def widening(reference: DailyStatistic, window_days: int) -> Floats:
+    """Return how much further windows of consecutive days vary than windows of independent days (items,).
 
     Neighbouring days are alike. With an autocorrelation of r, a mean of n days varies as that of
     n / (1 + 2 sum of (1 - k / n) r^k) independent days (Bayley and Hammersley, "The Effective Number of
     Independent Observations in an Autocorrelated Time Series", 1946). Of the days' ranks among their weekday,
-    r is the median of the items, less its standard error, so that chance widens nothing.
+    r is the item's own less two standard errors or, if more, the items' median less one, so that chance
+    widens little.
     """
     days, lag = len(reference.numerator), np.arange(1, window_days)
     rank = pd.DataFrame(reference.ratio(np.eye(days))).rank()
     rank -= rank.groupby(np.arange(days) % WEEK).transform("mean")
-    alike = rank.corrwith(rank.shift()).median() - 1 / np.sqrt(days)
-    return float(np.sqrt(1 + 2 * (1 - lag / window_days) @ np.fmax(alike, 0.0) ** lag))
+    own, error = rank.corrwith(rank.shift()), 1 / np.sqrt(days)
+    alike = np.fmax(np.fmax(own - 2 * error, own.median() - error), 0.0).to_numpy()
+    return np.asarray(np.sqrt(1 + 2 * alike[:, None] ** lag @ (1 - lag / window_days)))
 
 
 @lru_cache(maxsize=8)  # inputs, scores and labels of all periods have the same windows

@@ -4,6 +4,7 @@ The state is a file next to the service's log. An interrupted run is repeated wi
 """
 
 import fcntl
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -198,8 +199,11 @@ class RetrainingLoop:
         if not self._path.exists():
             first = self._champion().as_of
             return MonitoringState((), first, (0, 0), trained=(first,))
-        content = self._path.read_bytes().replace(b'"heard"', b'"log_offsets"')  # the field's name up to v0.2
-        state = STATE.validate_json(content)
+        content = json.loads(self._path.read_bytes())
+        if "heard" in content:  # as it was named up to v0.2
+            content["log_offsets"] = content["heard"]
+            content["pending"] = None if content.get("done", True) else content.get("verdict")
+        state = STATE.validate_python(content)
         return state if state.trained else replace(state, trained=(self._champion().as_of,))
 
     def _follow_once(self, verdict: RetrainingDecision, at: int) -> TrainingResult:
