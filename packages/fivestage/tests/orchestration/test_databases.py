@@ -123,6 +123,13 @@ def test_the_pages_of_zenml_ask_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     )
 
 
+def test_a_registry_that_does_not_answer_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"at http://127\.0\.0\.1:9 does not answer.*server runs"):
+        open_stores()
+
+
 def test_a_stack_file_that_is_not_there_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         use_stack(tmp_path / "stack.yaml")

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, TextIO
 from uuid import UUID
 
+import mlflow
 import yaml
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from zenml.client import Client
 from zenml.enums import StackComponentType
 from zenml.models import UserUpdate
 
+from fivestage.common.database import redacted
 from fivestage.common.errors import UserError
 from fivestage.common.settings import MLFLOW_DATABASE, VAR, ZENML_DATABASE
 
@@ -101,7 +104,14 @@ def _open_zenml() -> None:
 
 
 def _open_mlflow() -> None:
-    MlflowClient().search_experiments(max_results=1)
+    try:
+        MlflowClient().search_experiments(max_results=1)
+    except MlflowException as error:
+        address = redacted(mlflow.get_tracking_uri())
+        raise UserError(
+            f"The registry at {address} does not answer: {error} Check MLFLOW_TRACKING_URI, and that the "
+            "server runs."
+        ) from error
 
 
 def _connect(store: Path, connect: Callable[[], None], *, ours: bool) -> None:
