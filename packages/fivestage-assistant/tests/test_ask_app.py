@@ -2,6 +2,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
 from fastapi.testclient import TestClient
 from fivestage.common.errors import UserError
@@ -41,6 +42,20 @@ def test_an_answer_has_its_citations_and_versions(client: TestClient, small: Sea
     assert (found["index_version"], found["prompt_version"]) == (small.version, 1)
     opened = client.get("/passage", params={"name": cited["passage"]}).json()
     assert [cited["line"], cited["quote"]] in opened["lines"]
+
+
+def test_a_trace_in_mlflow_has_both_parts_of_an_answer(
+    tmp_path: Path, small: SearchIndex, contract: AssistantContract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    served(tmp_path, small)
+    with TestClient(create_app(contract, AskSettings(folder=tmp_path))) as client:
+        answer = client.post("/ask", json=QUESTION).json()
+    experiment = mlflow.get_experiment_by_name(contract.name)
+    assert experiment
+    (trace,) = mlflow.search_traces(locations=[experiment.experiment_id], return_type="list")
+    assert {one.name for one in trace.data.spans} == {"ask", "retrieve", "answer"}
+    assert (trace.info.tags["request_id"], trace.info.tags["kind"]) == (answer["request_id"], "extractive")
 
 
 def test_what_is_not_known_is_said(client: TestClient) -> None:

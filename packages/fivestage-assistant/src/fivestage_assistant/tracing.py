@@ -67,7 +67,7 @@ def _spans(question: str, body: Mapping[str, Any], timed: Timed) -> None:
 
     tags = {
         "request_id": str(body["request_id"]),
-        "span_type": str(body["span_type"]),
+        "kind": str(body["kind"]),
         "index_version": str(body["index_version"]),
         "prompt_version": str(body["prompt_version"]),
     }
