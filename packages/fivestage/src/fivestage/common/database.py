@@ -31,6 +31,14 @@ def redacted(source: str) -> str:
         return "the database"
 
 
+def unanswered(url: str, error: Exception) -> UserError:
+    """Return the error for a registry that does not answer."""
+    return UserError(
+        f"The registry at {redacted(url)} does not answer: {error} Check MLFLOW_TRACKING_URI, and that the "
+        "server runs."
+    )
+
+
 def require_no_secret(source: str) -> None:
     """Refuse a URL that contains a password, because URLs are saved with the run.
 

@@ -17,7 +17,7 @@ from zenml.client import Client
 from zenml.enums import StackComponentType
 from zenml.models import UserUpdate
 
-from fivestage.common.database import redacted
+from fivestage.common.database import unanswered
 from fivestage.common.errors import UserError
 from fivestage.common.settings import MLFLOW_DATABASE, VAR, ZENML_DATABASE
 
@@ -107,11 +107,7 @@ def _open_mlflow() -> None:
     try:
         MlflowClient().search_experiments(max_results=1)
     except MlflowException as error:
-        address = redacted(mlflow.get_tracking_uri())
-        raise UserError(
-            f"The registry at {address} does not answer: {error} Check MLFLOW_TRACKING_URI, and that the "
-            "server runs."
-        ) from error
+        raise unanswered(mlflow.get_tracking_uri(), error) from error
 
 
 def _connect(store: Path, connect: Callable[[], None], *, ours: bool) -> None:

@@ -28,7 +28,7 @@ from fivestage.artifact.artifact import (
     save_artifact,
 )
 from fivestage.artifact.required_features import require_features
-from fivestage.common.database import redacted
+from fivestage.common.database import unanswered
 from fivestage.common.errors import UserError
 from fivestage.common.revision import commit
 from fivestage.common.settings import VAR
@@ -398,8 +398,7 @@ class ModelRegistry:
 def _require_answer(error: MlflowException) -> None:
     """Raise a `UserError` unless the registry answered that it has no such version or alias."""
     if error.error_code not in _ABSENT:
-        address = redacted(mlflow.get_tracking_uri())
-        raise UserError(f"The registry at {address} does not answer: {error}") from error
+        raise unanswered(mlflow.get_tracking_uri(), error) from error
 
 
 def _record_path(kind: type[object]) -> str:
