@@ -41,25 +41,18 @@ def monitor_period(
 ) -> Annotated[MonitoredPeriod, "monitored"]:
     """Run the checks on a period of service, and on earlier ones whose labels have arrived since."""
     contract, database, checked = PROBLEM.contract, Settings.of_folder(folder).database_url, []
-    registered = {one.version for one in REGISTRY.versions()}
     for served in periods_to_check(database, rows, (start, end), log_offsets, past, contract):
-        versions = served.log["model_version"].unique().tolist() if len(served.log) else []
-        if foreign := [one for one in versions if one not in registered]:
-            unknown = int(served.log["model_version"].isin(foreign).sum())
-            logger.warning(
-                "%d of %d predictions from %s are of a version that the registry does not have (%s): "
-                "they are not judged.",
-                *(unknown, len(served.log), day_of(served.span.start), ", ".join(foreign)),
-            )
-            if unknown == len(served.log) and served.span.start != start:
-                continue
+        versions = {one: REGISTRY.artifact_of(one) for one in served.versions}
         try:
-            artifacts = {one: REGISTRY.open(one)[1] for one in versions if one in registered}
-            monitored, snapshot = check_period(rows, features, served, artifacts, contract, checks)
-        except UserError as error:  # an old version or the table's first days may be gone
-            if served.span.start == start:
+            monitored, snapshot = check_period(rows, features, served, versions, contract, checks)
+        except UserError as error:  # the table's first days may be gone
+            if not served.as_of:
                 raise
             logger.warning("The period from %s cannot be judged: %s", day_of(served.span.start), error)
+            continue
+        if snapshot is None and served.as_of:  # it stays as it was
+            reason = monitored.performance.sentence
+            logger.warning("The period from %s cannot be judged: %s.", day_of(served.span.start), reason)
             continue
         if snapshot is not None:
             monitored.save(snapshot, _project_of(folder))

@@ -28,6 +28,7 @@ from fivestage.monitoring.performance import Performance
 from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.period_report import PeriodColumns, period_frame, run_checks
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision, RetrainingHistory, Span
+from fivestage.monitoring.served import Served
 from fivestage.serving.prometheus_metrics import bound_of
 from monitoring.checks import checks
 from monitoring.policy import decide
@@ -176,7 +177,10 @@ def test_an_old_period_that_cannot_be_checked_does_not_stop_the_latest(
             raise UserError("The data have 3 days before it.")
         return MonitoredPeriod(one.span, (), few), None
 
-    served = [SimpleNamespace(span=Span(start, start + 7 * DAY), log=[]) for start in (0, 14 * DAY)]
+    served = [
+        Served(Span(start, start + 7 * DAY), pd.DataFrame(), as_of=as_of)
+        for start, as_of in ((0, 21 * DAY), (14 * DAY, 0))
+    ]
     monkeypatch.setattr(monitor, "periods_to_check", lambda *_: served)
     monkeypatch.setattr(monitor, "check_period", check)
     monkeypatch.setattr(monitor, "_log", lambda *_: None)
@@ -190,23 +194,21 @@ def test_an_old_period_that_cannot_be_checked_does_not_stop_the_latest(
     assert logged == ["The period from 1970-01-01 cannot be judged: The data have 3 days before it."]
 
 
-def test_versions_that_the_registry_does_not_have_do_not_stop_monitoring(
+def test_an_old_period_whose_versions_are_gone_stays_as_it_was(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    few = Performance({"cost_per_1000": Estimate(float("nan"))}, "", 10, 0.1)
+    few = Performance({"cost_per_1000": Estimate(float("nan"))}, "no version can be judged", 10, 0.1)
     warned: list[str] = []
     monkeypatch.setattr(monitor.logger, "warning", lambda text, *given: warned.append(text % given))
-    registry = SimpleNamespace(
-        versions=lambda: [SimpleNamespace(version="1")], open=lambda version: ("", f"artifact {version}")
-    )
+    registry = SimpleNamespace(artifact_of=lambda version: f"artifact {version}")
 
-    def check(_rows: Any, _features: Any, one: Any, artifacts: Any, *_: Any) -> tuple[MonitoredPeriod, None]:
-        assert (one.span.start, artifacts) == (14 * DAY, {"1": "artifact 1"})
+    def check(_rows: Any, _features: Any, one: Any, versions: Any, *_: Any) -> tuple[MonitoredPeriod, None]:
+        assert versions == {number: f"artifact {number}" for number in ("31" if one.span.start else "3")}
         return MonitoredPeriod(one.span, (), few), None
 
     served = [
-        SimpleNamespace(span=Span(start, start + 7 * DAY), log=pd.DataFrame({"model_version": versions}))
-        for start, versions in ((0, ["3", "3"]), (14 * DAY, ["3", "1", "1"]))
+        Served(Span(start, start + 7 * DAY), pd.DataFrame({"model_version": versions}), as_of=as_of)
+        for start, versions, as_of in ((0, ["3", "3"], 21 * DAY), (14 * DAY, ["3", "1", "1"], 0))
     ]
     monkeypatch.setattr(monitor, "REGISTRY", registry)
     monkeypatch.setattr(monitor, "periods_to_check", lambda *_: served)
@@ -215,10 +217,7 @@ def test_versions_that_the_registry_does_not_have_do_not_stop_monitoring(
     nothing = pd.DataFrame()
     found = monitor.monitor_period.entrypoint(nothing, nothing, str(tmp_path), 14 * DAY, 21 * DAY, (3, 1), [])
     assert (found.span.start, found.matured) == (14 * DAY, ())
-    assert [text.partition(" are of")[0] for text in warned] == [
-        "2 of 2 predictions from 1970-01-01",
-        "1 of 3 predictions from 1970-01-15",
-    ]
+    assert warned == ["The period from 1970-01-01 cannot be judged: no version can be judged."]
 
 
 def test_periods_that_can_be_judged_now_are_checked_with_the_latest(
@@ -229,11 +228,14 @@ def test_periods_that_can_be_judged_now_are_checked_with_the_latest(
     enough, few = (
         Performance(scored, "", 10, share, judged=judged) for share, judged in ((1.0, (limit,)), (0.1, ()))
     )
-    served = [SimpleNamespace(span=Span(start, start + 7 * DAY), log=[]) for start in (0, 7 * DAY, 14 * DAY)]
+    served = [
+        Served(Span(start, start + 7 * DAY), pd.DataFrame(), as_of=as_of)
+        for start, as_of in ((0, 21 * DAY), (7 * DAY, 21 * DAY), (14 * DAY, 0))
+    ]
 
-    def check(_rows: Any, _features: Any, one: Any, *_: Any) -> tuple[MonitoredPeriod, None]:
+    def check(_rows: Any, _features: Any, one: Any, *_: Any) -> tuple[MonitoredPeriod, str]:
         performance = enough if one.span.start == 0 else few
-        return MonitoredPeriod(one.span, (), performance), None
+        return MonitoredPeriod(one.span, (), performance), "snapshot"
 
     def to_check(*given: Any) -> Any:
         assert given[2:5] == ((14 * DAY, 21 * DAY), (3, 1), [asdict(past)])
@@ -242,6 +244,7 @@ def test_periods_that_can_be_judged_now_are_checked_with_the_latest(
     past = PeriodSummary(0.1, bad=False, broken=(), span=Span(0, 7 * DAY))
     monkeypatch.setattr(monitor, "periods_to_check", to_check)
     monkeypatch.setattr(monitor, "check_period", check)
+    monkeypatch.setattr(MonitoredPeriod, "save", lambda *_: None)
     monkeypatch.setattr(monitor, "_log", lambda one, _folder: logged.append(one.span.start))
     nothing = pd.DataFrame()
     found = monitor.monitor_period.entrypoint(

@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,9 +17,10 @@ from evidently.metrics import RocAuc, RowCount
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.calibration import Calibration
+from fivestage.artifact.predictions import MulticlassForm, form_of
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import Contract, day_of, epoch_of
+from fivestage.contract.contract import Contract, MulticlassContract, day_of, epoch_of
 from fivestage.deployment.service_client import json_rows
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import artifact_forecast
@@ -39,6 +41,7 @@ from tests.synthetic import AS_OF, prepared, synthetic_artifact
 
 START = epoch_of(AS_OF)
 DAYS = 7
+Versions = Mapping[str, Artifact | str]
 PERIOD = (START + 8 * DAY, START + (8 + DAYS) * DAY)
 
 
@@ -198,6 +201,60 @@ def test_what_was_logged_is_read_though_the_contract_has_other_limits_now(
     served = read_served(database, warehouse.rows, new, Span(*PERIOD))
     assert served.log["row"].tolist() == due.index.tolist()
     assert served.log[name][0] == expected or (change is None and math.isnan(served.log[name][0]))
+
+
+def earlier_contract(contract: Contract, change: str) -> Contract:
+    """The contract of several classes as it was before a change."""
+    assert isinstance(contract, MulticlassContract)
+    classes, actions = contract.label.classes, contract.costs.actions
+    named = {name: name for name in classes}
+    if change == "a class is new":
+        named.popitem()
+    if change == "a class has another name":
+        named[classes[1]] = "delayed"
+    if change == "the classes have another order":
+        named = dict(reversed(named.items()))
+    actions = {action: {named[one]: prices[one] for one in named} for action, prices in actions.items()}
+    if change == "an action is gone":
+        actions["send again"] = dict.fromkeys(named.values(), 99.0)
+    label = contract.label.model_copy(update={"classes": tuple(named.values())})
+    costs = contract.costs.model_copy(update={"actions": actions})
+    return contract.model_copy(update={"label": label, "costs": costs})
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["a class is new", "a class has another name", "the classes have another order", "an action is gone"],
+)
+def test_versions_of_other_classes_or_actions_are_not_judged(
+    database: str, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log with answers of both could not be read, or was judged by the wrong classes."""
+    warned: list[str] = []
+    monkeypatch.setattr(periods.logger, "warning", lambda text, *given: warned.append(text % given))
+    one, artifact = prepared("multiclass"), synthetic_artifact("multiclass")
+    new, old = one.contract, earlier_contract(one.contract, change)
+    probability = artifact_forecast(artifact, one.features)
+    several = Warehouse(new, artifact, one.rows, one.features, probability)
+    due = several.due()
+    half = len(due) // 2
+    for version, part, contract in (("1", slice(half), old), ("2", slice(half, None), new)):
+        some, form = due[part], cast("MulticlassForm", form_of(contract))
+        forecasts = [row[: len(form.columns)] for row in probability[some.index].tolist()]
+        answer = form.message(version, version, [form.prediction(row, ()) for row in forecasts])
+        request = json.dumps({"rows": json_rows(some, contract.columns)})
+        record = (version, 0.0, version, 0, 100, request, msgspec.json.encode(answer).decode())
+        log(database, [PredictionRecord(*record)])
+    served = read_served(database, one.rows, new, Span(*PERIOD))
+    artifacts = {"1": replace(artifact, contract=old), "2": artifact}
+    found = monitored(several, served, artifacts)
+    assert (found.performance.rows, found.versions, found.broken) == (len(due) - half, ("2",), ())
+    (warning,) = warned
+    assert warning.startswith(f"{half} of {len(due)} predictions from {day_of(PERIOD[0])} are not judged: ")
+    assert "version 1 predicts other classes or decides on other actions" in warning
+    alone = monitored(several, replace(served, log=served.log[:half]), artifacts)
+    assert (alone.performance.rows, alone.broken) == (0, ("whole rows",))
+    assert "version 1 predicts other classes" in alone.causes[0].sentence
 
 
 def test_versions_with_a_feature_that_is_gone_do_not_stop_monitoring(warehouse: Warehouse) -> None:
@@ -421,15 +478,21 @@ def test_when_the_data_have_no_row_that_was_asked_for_nothing_is_judged(warehous
     assert "append those of the period, with their outcomes" in found.causes[0].sentence
 
 
-def test_predictions_of_versions_that_the_registry_lacks_are_left_out(warehouse: Warehouse) -> None:
-    served, artifacts = log_of(warehouse), {"1": warehouse.artifact}
+def test_predictions_of_versions_that_the_registry_lacks_are_left_out(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = log_of(warehouse)
+    artifacts: Versions = {"1": warehouse.artifact, "3": "the registry has no version 3"}
     versions = np.where(np.arange(len(served.log)) < 20, "3", "1")  # as of smoke tests before a new registry
+    warned: list[str] = []
+    monkeypatch.setattr(periods.logger, "warning", lambda text, *given: warned.append(text % given))
     some = monitored(warehouse, replace(served, log=served.log.assign(model_version=versions)), artifacts)
+    assert [one.partition(" from ")[0] for one in warned] == [f"20 of {len(served.log)} predictions"]
     assert (some.performance.rows, some.versions) == (len(served.log) - 20, ("1",))
     assert "whole rows" not in some.broken
     none = monitored(warehouse, replace(served, log=served.log.assign(model_version="3")), artifacts)
     assert (none.performance.rows, none.broken) == (0, ("whole rows",))
-    assert "the registry has no version 3, which served" in none.causes[0].sentence
+    assert "the registry has no version 3" in none.causes[0].sentence
 
 
 def test_a_logged_row_is_found_wherever_it_stands(warehouse: Warehouse) -> None:
@@ -454,7 +517,7 @@ def with_labels(period: PeriodColumns) -> Report:
 def monitored(
     warehouse: Warehouse,
     served: Served,
-    artifacts: dict[str, Artifact],
+    artifacts: Versions,
     checks: Checks = counted,
 ) -> MonitoredPeriod:
     """What is known of the period."""

@@ -116,6 +116,20 @@ def test_the_champion_is_whoever_holds_the_alias(version: Version) -> None:
     assert REGISTRY.champion() == version
 
 
+def test_a_version_that_cannot_predict_any_more_says_why(
+    artifact: Artifact, version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Monitoring stopped for good at a week in which a version of an earlier format had served."""
+    found = REGISTRY.artifact_of(version.version)
+    assert isinstance(found, Artifact)
+    assert found.contract == artifact.contract
+    assert str(REGISTRY.artifact_of("99")).startswith("the registry has no version 99, which served: ")
+    monkeypatch.setattr("fivestage.artifact.artifact.FORMAT", 99)
+    why = str(REGISTRY.artifact_of(version.version))
+    assert why.startswith(f"version {version.version} cannot predict any more: ")
+    assert "this code reads 99" in why
+
+
 def test_an_unknown_version_is_a_sentence(version: Version) -> None:
     with pytest.raises(UserError, match=f"no version 99 of {version.name}: train one"):
         REGISTRY.fetch("99")

@@ -364,6 +364,11 @@ class Contract(StrictModel):
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What its models predict and decide on; models of other outputs cannot be compared."""
+        return (self.task,)
+
     def require_features(self, features: Iterable[str]) -> None:
         """Require that monitoring can tell features from its own columns, and knows the unwatched ones.
 
@@ -402,6 +407,10 @@ class MulticlassContract(Contract):
     label: MulticlassLabel
     costs: MulticlassCosts
     gates: ClassificationGates
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return (self.task, *self.label.classes, *self.costs.actions)
 
     @model_validator(mode="after")
     def every_class_has_a_price(self) -> Self:

@@ -1,5 +1,6 @@
 """Monitoring of one period of service, from the prediction log: performance, drift and their causes."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from fivestage.monitoring.served import SHADOW, Served, rows_in
 from fivestage.monitoring.skew import differences, forecasts_in, skew
 from fivestage.monitoring.workspace import add_run
 
+logger = logging.getLogger(__name__)
 TEST_REQUESTS = 0.01  # share of requests that may be made up, as by people who try the service
 
 
@@ -122,7 +124,7 @@ def check_period(
     rows: pd.DataFrame,
     features: pd.DataFrame,
     served: Served,
-    artifacts: dict[str, Artifact],
+    versions: Mapping[str, Artifact | str],
     contract: Contract,
     checks: Checks,
 ) -> tuple[MonitoredPeriod, Snapshot | None]:
@@ -132,7 +134,8 @@ def check_period(
         rows: All decisions in the data, with their labels and the times when these became known.
         features: The features of the same rows.
         served: The period's predictions from the log.
-        artifacts: The versions that served, by name. Predictions of others are not judged.
+        versions: The artifact of each version that served, or why nobody can predict with it any more.
+            Predictions of these are not judged, nor those of other classes or actions than the contract's.
         contract: The problem's contract.
         checks: Builds the project's report for a period, see `PeriodColumns`.
 
@@ -152,14 +155,14 @@ def check_period(
             f"The prediction log has no decisions from {iso(start)} to {iso(end)}. Does the service get "
             "any requests?"
         )
-    registered = log["model_version"].isin(artifacts)
-    if not registered.any():
-        reason = (
-            f"the registry has no version {', '.join(log['model_version'].unique())}, which served: "
-            "build images with the registry that monitoring reads (MLFLOW_TRACKING_URI)"
-        )
-        return _unjudged(served, "the version is unknown", reason), None
-    log = log[registered]
+    artifacts, reasons = _usable(versions, contract)
+    left_out = log["model_version"].isin(reasons)
+    if left_out.all():
+        return _unjudged(served, "no version can be judged", "; ".join(reasons.values())), None
+    if reasons:
+        counted = f"{left_out.sum():,} of {len(log):,} predictions from {day_of(start)} are not judged"
+        logger.warning("%s: %s.", counted, "; ".join(reasons.values()))
+    log = log[~left_out]
     places = log["row"].to_numpy()
     if (places < 0).all():
         reason = (
@@ -171,11 +174,12 @@ def check_period(
     _require_reference(features, rows.iloc[before], start, end, contract)
     unknown_rows = _unknown_rows(log, places, rows.iloc[before], as_of, contract)
     asked, log, places = len(places), log[places >= 0], places[places >= 0]
-    versions = tuple(log["model_version"].drop_duplicates(keep="last"))  # the last one serves now
-    newest, forecast = artifacts[versions[-1]], forecasts_in(log)
+    served_by = tuple(log["model_version"].drop_duplicates(keep="last"))  # the last one serves now
+    last, forecast = served_by[-1], forecasts_in(log)
+    newest = artifacts[last]
     if gone := next((one for one in newest.features if one not in features), ""):
-        reason = f"version {versions[-1]} needs this feature, which the project no longer has"
-        return _unjudged(served, f"version {versions[-1]} cannot predict", reason, gone), None
+        reason = f"version {last} needs this feature, which the project no longer has"
+        return _unjudged(served, f"version {last} cannot predict", reason, gone), None
     current, seen, usual = rows.iloc[places], features.iloc[places], features.iloc[before]
     known = (current["known_at"] < as_of).to_numpy()
     labelled = before[rows["known_at"].to_numpy()[before] < as_of]
@@ -200,7 +204,7 @@ def check_period(
     here = np.flatnonzero(known)
     monitored = MonitoredPeriod(
         served.span,
-        versions,
+        served_by,
         with_verdict(performance, failed),
         furthest_findings(snapshot),
         float(difference.max()),
@@ -210,10 +214,28 @@ def check_period(
             *explained(moved, effects, contract),
         ),
         slices_of(current.iloc[here], forecast[here], newest.decide(forecast[here]), contract),
-        _shadow(served.challenger, versions[-1], log.iloc[here], current.iloc[here], contract),
+        _shadow(served.challenger, last, log.iloc[here], current.iloc[here], contract),
         _labels_due(then, contract),
     )
     return monitored, snapshot
+
+
+def _usable(
+    artifacts: Mapping[str, Artifact | str], contract: Contract
+) -> tuple[dict[str, Artifact], dict[str, str]]:
+    """Return the artifacts whose predictions can be judged, and why those of the other versions cannot."""
+    usable, reasons = {}, {}
+    for version, one in artifacts.items():
+        if isinstance(one, str):
+            reasons[version] = one
+        elif one.contract.outputs != contract.outputs:
+            reasons[version] = (
+                f"version {version} predicts other classes or decides on other actions than the contract "
+                "has now: train and deploy one that follows it"
+            )
+        else:
+            usable[version] = one
+    return usable, reasons
 
 
 def _labels_due(reference: pd.DataFrame, contract: Contract) -> float:

@@ -33,6 +33,11 @@ class Served:
     challenger: str = ""  # the version whose forecasts are in the column `SHADOW`; empty if there are none
     as_of: int = 0  # labels known by then count, epoch seconds; 0 is the period's end
 
+    @property
+    def versions(self) -> list[str]:
+        """The versions that served in the period."""
+        return [] if self.log.empty else self.log["model_version"].unique().tolist()
+
     def label_share(self, rows: pd.DataFrame) -> float:
         """Return the share of the requested rows whose labels were known at `as_of`, as `judge` counts it."""
         if self.log.empty:

@@ -245,6 +245,22 @@ class ModelRegistry:
                 raise UserError(f"Version {version} of {self.name} cannot predict: {error}") from error
         return found, artifact
 
+    def artifact_of(self, version: str) -> Artifact | str:
+        """Return the artifact of a version that served, or why nobody can predict with it any more.
+
+        Raises:
+            UserError: If the artifact is damaged or not the registered one, or the registry does not answer.
+        """
+        if version not in {one.version for one in self.versions()}:
+            return (
+                f"the registry has no version {version}, which served: build images with the registry that "
+                "monitoring reads (MLFLOW_TRACKING_URI)"
+            )
+        try:
+            return self.open(version)[1]
+        except FormatError as error:
+            return f"version {version} cannot predict any more: {error}"
+
     def champion_answers(self, version: str, features: pd.DataFrame) -> Answers | str:
         """Return the champion's forecasts and decisions, or why it cannot be compared with a challenger.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from fivestage.artifact.predictions import form_of
+from fivestage.artifact.predictions import numbers_in
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import CategoryColumn, Column, Contract, NumberColumn, TimestampColumn
 from fivestage.features.stores import MISSING
@@ -44,23 +44,22 @@ def predictions(store: Store, contract: Contract, after: int = 0) -> Iterator[di
     """Yield each logged row: its inputs (timestamps in epoch seconds), prediction, time and model version.
 
     Inputs are read as the contract is now, which may have changed: those that it no longer has are left out,
-    its limits do not apply, and values that are lacking or of another type are missing.
+    its limits do not apply, and values that are lacking or of another type are missing. A prediction is read
+    as it was made, with the classes that its version had.
     """
     readers = {name: _reader(column) for name, column in contract.columns.items()}
-    form = form_of(contract)
-    decode: Any = msgspec.json.Decoder(form.answer).decode
     for number, logged in store.answers(after):
-        answer, request = decode(logged.answer), msgspec.json.decode(logged.request)
+        answer, request = msgspec.json.decode(logged.answer), msgspec.json.decode(logged.request)
         rows = request["rows"] if isinstance(request.get("rows"), list) else [request]
-        for place, (row, prediction) in enumerate(zip(rows, answer.predictions, strict=True)):
+        for place, (row, prediction) in enumerate(zip(rows, answer["predictions"], strict=True)):
             yield {
                 "number": number,
                 "request_id": logged.request_id,
                 "place": place,
                 "answered_at": logged.at,
                 "model_version": logged.model_version,
-                "forecast": form.forecast(prediction),
-                "decision": prediction.decision,
+                "forecast": numbers_in(prediction),
+                "decision": prediction["decision"],
                 **{name: read(row.get(name)) for name, read in readers.items()},
             }
 
