@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +35,7 @@ from fivestage.monitoring.period_report import Checks, PeriodColumns, run_checks
 from fivestage.monitoring.retraining import PeriodSummary, ShadowScore, Span
 from fivestage.monitoring.served import SHADOW, Served, periods_to_check, read_served
 from fivestage.monitoring.skew import forecasts_in
-from fivestage.serving.log import first_decision, open_store
+from fivestage.serving.log import first_decision, open_store, predictions
 from fivestage.serving.store import PredictionRecord, ShadowRecord
 from tests.synthetic import AS_OF, prepared, synthetic_artifact
 
@@ -353,6 +353,72 @@ def test_a_long_log_is_read_in_parts(
         pd.testing.assert_frame_equal(one.log, found[-1].log)
         assert one.log["order_number"].tolist() == due[inside]["order_number"].tolist()
         assert (one.span.next, one.span.last, one.span.has_later) == ((7, 0), (8, 0), True)
+
+
+def weekly(warehouse: Warehouse, weeks: int, rows: int, late: int = 0) -> list[PredictionRecord]:
+    """One request for each row, a number of weeks long, answered some seconds after its decision."""
+    due = warehouse.due(PERIOD[0], PERIOD[0] + weeks * DAYS * DAY)
+    of_week = (due["decision_at"] - PERIOD[0]) // (DAYS * DAY)
+    some = due.groupby(of_week, sort=False).head(rows)
+    return [
+        answered(f"{at}", some[at : at + 1], np.array([0.1]), warehouse.contract)._replace(
+            at=float(some["decision_at"].iloc[at] + late)
+        )
+        for at in range(len(some))
+    ]
+
+
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of the requests that have been decoded since."""
+    numbers: list[int] = []
+
+    def counting(*given: Any) -> Iterator[dict[str, Any]]:
+        for one in predictions(*given):
+            numbers.append(one["number"])
+            yield one
+
+    monkeypatch.setattr(served_log, "predictions", counting)
+    return numbers
+
+
+@pytest.mark.parametrize("late", [0, 500 * DAY])
+def test_missed_periods_are_read_only_as_far_as_they_reach(
+    warehouse: Warehouse, database: str, monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
+    """Each missed week was read to the end of the log; requests of a replay are all later than it."""
+    weeks, rows = 3, 60
+    log(database, weekly(warehouse, weeks, rows, late))
+    monkeypatch.setattr(served_log, "ROWS_AT_ONCE", 10)
+    numbers, after = decoded(monkeypatch), (0, 0)
+    for week in range(weeks):
+        start = PERIOD[0] + week * DAYS * DAY
+        span = Span(start, start + DAYS * DAY, after)
+        served = read_served(database, warehouse.rows, warehouse.contract, span)
+        assert (len(served.log), served.span.has_later) == (rows, week < weeks - 1)
+        assert len(numbers) <= rows + 2 * 10
+        numbers.clear()
+        after = served.span.next
+
+
+def test_a_request_for_a_day_far_ahead_is_not_waited_for(warehouse: Warehouse, database: str) -> None:
+    """All that was logged after it was read again for each period until that day."""
+    contract, (start, end) = warehouse.contract, PERIOD
+    due = warehouse.due()
+    one = due.head(1).assign(deliver_at=end + (contract.monitoring.reference_days + 1) * DAY)
+    log(database, [answered("ahead", one, np.array([0.1]), contract)])
+    log(database, [answered("due", due, np.full(len(due), 0.1), contract)])
+    served = read_served(database, warehouse.rows, contract, Span(start, end))
+    assert (len(served.log), served.span.next, served.span.has_later) == (len(due), (2, 0), False)
+
+
+def test_of_an_outage_all_of_the_log_is_read(
+    warehouse: Warehouse, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That nothing was requested is said only of the whole log, as requests may be logged late."""
+    log(database, [one._replace(at=1e12) for one in weekly(warehouse, 2, 60)[::-1]])
+    monkeypatch.setattr(served_log, "ROWS_AT_ONCE", 10)
+    served = read_served(database, warehouse.rows, warehouse.contract, Span(*PERIOD))
+    assert len(served.log) == 60
 
 
 def test_after_a_rollback_a_period_is_that_of_the_version_that_serves_again(warehouse: Warehouse) -> None:

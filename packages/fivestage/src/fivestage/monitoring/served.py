@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fivestage.common.clock import DAY
 from fivestage.contract.contract import Contract
 from fivestage.monitoring.retraining import SUMMARIES, Span
 from fivestage.serving.log import open_store, predictions
@@ -50,25 +51,34 @@ def read_served(database: str, rows: pd.DataFrame, contract: Contract, span: Spa
     """Read a period's predictions from the log, with those of the challenger.
 
     Of several predictions per identity the last counts. A period that is read again is read only up to its
-    last predictions, because rows that were sent again later were not decided by these.
+    last predictions, because rows that were sent again later were not decided by these. Of what was logged
+    after the period's end, which is much where periods were missed, reading stops at `ROWS_AT_ONCE` rows in a
+    row that are all of later periods. Requests more than `reference_days` ahead wait for no period.
     """
     start, end, ends = span.start, span.end, span.last or (math.inf, math.inf)
-    inside, later, last = [], [], span.after[0]
+    inside, later, last, logged_at = [], [], span.after[0], 0.0
     with closing(open_store(database)) as store:
         logged = predictions(store, contract, span.after[0])
         logged = takewhile(lambda one: one["number"] <= ends[0], logged)
         while some := list(islice(logged, ROWS_AT_ONCE)):
-            frame, last = pd.DataFrame(some), some[-1]["number"]
+            frame, last, logged_at = pd.DataFrame(some), some[-1]["number"], some[-1]["answered_at"]
             at = frame[contract.decision.time_column] - contract.decision.lead_seconds
             inside.append(frame[(at >= start) & (at < end)])
-            later.append(frame.loc[at >= end, ["number", "request_id"]].drop_duplicates())
+            near = (at >= end) & (at < end + contract.monitoring.reference_days * DAY)
+            later.append(frame.loc[near, ["number", "request_id"]].drop_duplicates())
+            if some[0]["answered_at"] >= end and (at >= end).all() and any(map(len, inside)):
+                last = some[0]["number"] - 1  # the next period reads these rows again
+                break
         if not inside:
             return Served(replace(span, last=span.after, next=span.after), pd.DataFrame())
         log = pd.concat(inside).drop_duplicates([*contract.identity], keep="last", ignore_index=True)
         ahead = pd.concat(later)
         asked, asked_ahead = set(log["request_id"]), set(ahead["request_id"])
         wanted = asked | asked_ahead
-        logged_shadows = takewhile(lambda one: one[0] <= ends[1], store.shadows(span.after[1]))
+        # Challengers predict a request within minutes of its answer.
+        logged_shadows = takewhile(
+            lambda one: one[0] <= ends[1] and one[1].at <= logged_at + DAY, store.shadows(span.after[1])
+        )
         shadows = [one for one in logged_shadows if one[1].request_id in wanted]
     # Later periods read again what was logged for them before the last row of this one.
     before_next = [int(number) - 1 for number in ahead["number"].head(1)]
