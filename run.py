@@ -188,8 +188,8 @@ def monitor(
         str,
         Option(
             metavar="YYYY-MM-DD",
-            help="check only the period from this day on, as of its end; this replaces its page, its runs in "
-            "Evidently and MLflow and the gauges, and sends alerts, but the retraining loop ignores it",
+            help="check only the period from this day on, as of its end; this replaces its page and its runs "
+            "in Evidently and MLflow, but gauges, alerts and the retraining loop ignore it",
         ),
     ] = "",
 ) -> None:

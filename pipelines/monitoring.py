@@ -22,12 +22,13 @@ def monitoring(
 ) -> None:
     """Check the period [start, end) as of its end, and apply the retraining policy.
 
-    `past` are the summaries of earlier periods, `trained` the times of all trainings. `log_offsets` are the
-    last log numbers that an earlier period has read: of predictions, and of challengers' predictions.
+    `past` are the summaries of earlier periods, `trained` the times of all trainings; without any, a day was
+    named by hand, of which gauges and teams are not told. `log_offsets` are the last log numbers that an
+    earlier period has read: of predictions, and of challengers' predictions.
     """
     rows, event_tables, _ = ingest(data)
     features = featurise(rows, event_tables)
     monitored = monitor_period(rows, features, folder, start, end, log_offsets, past)
     verdict = decide_retraining(monitored, past, trained)
-    if not Settings.of_folder(folder).is_demo:  # the demo notifies nobody
+    if trained and not Settings.of_folder(folder).is_demo:  # the demo notifies nobody
         notify_teams(monitored, verdict, folder)

@@ -70,8 +70,9 @@ def decide_retraining(
     contract = PROBLEM.contract
     periods = monitored.history(past)
     verdict = decide(RetrainingHistory.of(periods, trained, monitored.span.end, contract))
-    # Without enough labels, the gauges of labels stay those of the last judged period.
-    expose(metrics_of(monitored, verdict), METRICS, JOB, update=True)
+    if trained:  # else a past day was named by hand, and the gauges are of the present
+        # Without enough labels, the gauges of labels stay those of the last judged period.
+        expose(metrics_of(monitored, verdict), METRICS, JOB, update=True)
     return verdict
 
 

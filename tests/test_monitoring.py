@@ -32,6 +32,7 @@ from fivestage.monitoring.served import Served
 from fivestage.serving.prometheus_metrics import bound_of
 from monitoring.checks import checks
 from monitoring.policy import decide
+from pipelines.monitoring import monitoring
 from problem import PROBLEM
 from steps import monitor
 from steps.monitor import alerts_of, metrics_of
@@ -154,7 +155,7 @@ def test_gauges_of_labels_are_those_of_the_last_judged_period(
     monkeypatch.setattr(monitor, "decide", lambda _history: keep)
 
     def gauges(one: MonitoredPeriod) -> tuple[float | None, ...]:
-        monitor.decide_retraining.entrypoint(one, [], [])
+        monitor.decide_retraining.entrypoint(one, [], [0])
         found = exposed(path)
         return tuple(found.get(name) for name in ("bad", "bias", "cost_per_1000", "label_share"))
 
@@ -162,6 +163,19 @@ def test_gauges_of_labels_are_those_of_the_last_judged_period(
     assert gauges(replace(now, matured=(replace(late, performance=bad),))) == (1, 0.5, 50, 0.4)
     assert gauges(now) == (1, 0.5, 50, 0.4)
     assert gauges(replace(now, performance=good)) == (0, 0.1, 10, 1.0)
+
+
+def test_a_check_of_a_past_day_by_hand_leaves_gauges_and_alerts_to_the_present(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The loop passes the times of trainings, a check by hand none."""
+    path, few = tmp_path / "monitoring.prom", Performance({"cost_per_1000": Estimate(9.0)}, "", 10, 0.1)
+    monkeypatch.setattr(monitor, "METRICS", path)
+    for trained, written in (([], False), ([0], True)):
+        monitor.decide_retraining.entrypoint(MonitoredPeriod(Span(0, 7 * DAY), (), few), [], trained)
+        assert path.exists() is written
+        monitoring.prepare("data", str(tmp_path), 0, 7 * DAY, (0, 0), [], trained)
+        assert ("notify_teams" in monitoring.invocations) is written
 
 
 @pytest.mark.parametrize("failing", [0, 14])

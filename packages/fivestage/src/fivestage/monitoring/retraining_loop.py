@@ -118,7 +118,7 @@ class RetrainingLoop:
     def check(self, as_of: str) -> "tuple[MonitoredPeriod, RetrainingDecision]":
         """Monitor the period from a day on, such as `2024-01-31`, as of its end, and no earlier one.
 
-        The pipeline replaces the period's page, its runs and the gauges; the loop's state stays.
+        The pipeline replaces the period's page and its runs; gauges, alerts and the loop's state stay.
         """
         start = epoch_of(as_of)
         end = start + self.contract.monitoring.period_seconds
