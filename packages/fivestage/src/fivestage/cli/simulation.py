@@ -36,6 +36,7 @@ from fivestage.reporting.results import (
     VersionChange,
     save,
 )
+from fivestage.reporting.sentences import by_late_labels
 from fivestage.serving.service_settings import Settings
 
 if TYPE_CHECKING:  # Evidently takes seconds to import
@@ -102,8 +103,7 @@ class Simulation:
         monitored, verdict = next(self.loop.monitor_all())
         self.monitored.append((monitored, verdict))
         for one in monitored.matured:
-            found = f"{one.state}, {one.performance.sentence}"
-            typer.echo(f"  {one.days}, by the labels that have arrived since: {found}")
+            typer.echo(f"  {by_late_labels(one)}")
         typer.echo(f"  {progress}, {_line(monitored, exchange)}")
         result = self.loop.follow_verdict()
         if result is None:

@@ -10,7 +10,7 @@ from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.reporting.documents import render
 from fivestage.reporting.notices import Notice
 from fivestage.reporting.results import CauseRow, ColumnDriftRow, PeriodRow, Results
-from fivestage.reporting.sentences import advice
+from fivestage.reporting.sentences import advice, by_late_labels
 
 if TYPE_CHECKING:  # Evidently takes seconds to import
     from fivestage.monitoring.causes import Cause
@@ -77,7 +77,7 @@ def period_lines(monitored: "MonitoredPeriod", verdict: RetrainingDecision) -> I
     """Describe a period for the terminal: performance, findings and advice."""
     performance = monitored.performance
     for one in monitored.matured:
-        yield f"From {one.days}, by the labels that have arrived since: {one.performance.sentence}."
+        yield by_late_labels(one)
         yield from (f"  {cause.kind}: {cause.sentence}" for cause in one.causes_by_labels)
     yield f"From {monitored.days}: {performance.sentence}."
     yield from (f"  {cause.kind}: {cause.sentence}" for cause in monitored.causes)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fivestage.contract.contract import Contract
 from fivestage.evaluation.gates import ADVICE, Gate, Probe
@@ -17,6 +18,9 @@ from fivestage.reporting.results import (
     Retraining,
     ServingSection,
 )
+
+if TYPE_CHECKING:  # Evidently takes seconds to import
+    from fivestage.monitoring.period import MonitoredPeriod
 
 NOT_RUN = "Not run yet."
 CARD = "model_card.md"  # next to the page
@@ -192,6 +196,12 @@ def advice(verdict: RetrainingDecision) -> str:
     if verdict.promote:
         return f"Promote version {verdict.promote}"
     return "Retrain" if verdict.retrain else "Keep the model"
+
+
+def by_late_labels(period: "MonitoredPeriod") -> str:
+    """Say how an earlier period was judged once most of its labels had arrived."""
+    found = f"{period.state}, {period.performance.sentence}"
+    return f"From {period.days}, by the labels that have arrived since: {found}."
 
 
 def monitoring(contract: Contract, result: MonitoringSection) -> str:
