@@ -5,8 +5,9 @@ A failed test means that the data are broken, which blocks retraining and notifi
 The columns are the features, `decision day`, `label` (missing until it arrives) and `forecast`.
 
 The reference has forecasts only on days that the model was not trained on, because it fits the others too
-well. `judged_scores` are bias and cost with the contract's limits and their confidence intervals. The metrics
-in `quality` are only displayed, unless they get a test, as in `RocAuc(tests=[gt(0.7)])`.
+well. `scores` are the columns of predictions; `performance_metrics` are bias and cost by the labels, with the
+contract's limits and confidence intervals. The metrics in `quality` are only displayed, unless they get a
+test, as in `RocAuc(tests=[gt(0.7)])`.
 """
 
 from evidently import Report
@@ -36,7 +37,7 @@ def checks(period: PeriodColumns) -> Report:
                 task=contract.task,
                 false_alarm=rules.false_alarm,
             ),
-            *map(ScoreLimit.of, period.judged_scores),
+            *map(ScoreLimit.of, period.performance_metrics),
             LabelledRows(items=quality[contract.task]),
         ]
     )

@@ -3,7 +3,7 @@
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
-from steps.data import featurise, ingest, probe, probe_features
+from steps.data import featurise, ingest, probe_feature_code, probe_for_leakage
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
@@ -11,4 +11,4 @@ def ingestion(data: str, as_of: str) -> None:
     """Clean, validate and featurise the data with this hash, and probe for leakage."""
     rows, event_tables, _ = ingest(data)
     features = featurise(rows, event_tables)
-    probe(rows, features, probe_features(rows, event_tables), as_of)
+    probe_for_leakage(rows, features, probe_feature_code(rows, event_tables), as_of)

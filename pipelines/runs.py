@@ -69,11 +69,11 @@ def train(as_of: str = "", *, from_scratch: bool = False) -> TrainingRun:
 
 def retrain(as_of: str, champion: Version) -> TrainingRun:
     """Train on newer data with the champion's candidate and tuned settings, and compare with the champion."""
-    return _train(as_of, champion, settings_of=champion.version)
+    return _train(as_of, champion, same_settings_as=champion.version)
 
 
 def _train(
-    as_of: str, champion: Version | None, settings_of: str = "", *, from_scratch: bool = False
+    as_of: str, champion: Version | None, same_settings_as: str = "", *, from_scratch: bool = False
 ) -> TrainingRun:
     if champion and champion.is_after(as_of):
         raise UserError(
@@ -85,7 +85,7 @@ def _train(
         REGISTRY.key(),
         as_of,
         champion.version if champion else "",
-        settings_of,
+        same_settings_as,
         from_scratch,
     )
     return _training_run(run, "train_model")

@@ -67,7 +67,7 @@ def draw(
     return rows, event_tables, ingested, features  # names, as ZenML parses this line for the outputs
 
 
-def in_memory(data: str, as_of: str, until: str) -> tuple[Any, Any, Any, Any]:
+def prepare_data(data: str, as_of: str, until: str) -> tuple[Any, Any, Any, Any]:
     """Add the steps that make rows, events, counts and features; partitioned tables are sampled to fit."""
     if PROBLEM.parts():
         sampled: tuple[Any, Any, Any, Any] = draw(featurise_stored(store(data)), as_of, until)
@@ -77,14 +77,16 @@ def in_memory(data: str, as_of: str, until: str) -> tuple[Any, Any, Any, Any]:
 
 
 @step(cache_policy=caching.MODEL_CACHE)
-def probe_features(rows: pd.DataFrame, event_tables: EventTables) -> Annotated[LeakageProbes, "probed"]:
+def probe_feature_code(
+    rows: pd.DataFrame, event_tables: EventTables
+) -> Annotated[LeakageProbes, "code_probes"]:
     """Run the leakage probe of the feature code, whose result does not depend on the training day."""
     return LeakageProbes.of_features(PROBLEM, rows, event_tables)
 
 
 @step(cache_policy=caching.MODEL_CACHE)
-def probe(
-    rows: pd.DataFrame, features: pd.DataFrame, probed: LeakageProbes, as_of: str
+def probe_for_leakage(
+    rows: pd.DataFrame, features: pd.DataFrame, code_probes: LeakageProbes, as_of: str
 ) -> Annotated[LeakageProbes, "probes"]:
     """Run the remaining leakage probes, which fail if the features contain anything from the future."""
-    return probed.with_data(PROBLEM.contract, rows, features, as_of)
+    return code_probes.with_data(PROBLEM.contract, rows, features, as_of)

@@ -32,21 +32,22 @@ def train_model(
     as_of: str,
     data: str,
     registry_key: str,  # noqa: ARG001 (part of the cache key: another registry has to get the version too)
-    settings_of: str,
+    same_settings_as: str,
 ) -> Annotated[Version, "version"]:
     """Choose a candidate on the temporal folds, fit it, and register the resulting artifact.
 
-    `settings_of` names a version whose candidate, settings and calibration are reused; if it is empty, all
-    candidates are compared.
+    `same_settings_as` names a version whose candidate, settings and calibration are reused; if it is empty,
+    all candidates are compared.
     """
     started, contract = time.time(), PROBLEM.contract
     sample = TrainingSample.as_of(rows, features, contract, as_of)
     candidates = PROBLEM.candidates(len(sample.windows.train), tuple(sample.categories))
-    kept = REGISTRY.find(settings_of).selection() if settings_of else None
+    kept = REGISTRY.find(same_settings_as).selection() if same_settings_as else None
     lineage = lineage_of(data, contract)
     selection = select(sample, candidates, kept, lineage.code)
     artifact = fit_chosen(sample, selection, candidates).artifact(rows, event_tables, PROBLEM, lineage)
-    unchanged = settings_of if selection is kept else ""  # `select` returns `kept` if nothing has changed
+    # `select` returns `kept` if nothing has changed.
+    unchanged = same_settings_as if selection is kept else ""
     windows = sample.windows
     return REGISTRY.register_training(artifact, selection, candidates, rows, windows, started, unchanged)
 
@@ -116,7 +117,7 @@ def evaluate_on_test(
     features: pd.DataFrame,
     version: str,
     registry_key: str,  # noqa: ARG001 (part of the cache key: version numbers are per registry)
-) -> Annotated[VersionEvaluation, "findings"]:
+) -> Annotated[VersionEvaluation, "version_evaluation"]:
     """Score a version on the test window, and measure what each feature set contributes, for the report."""
     registered, artifact = REGISTRY.open(version, PROBLEM.features)
     return VersionEvaluation.of(PROBLEM, artifact, registered.selection(), rows, event_tables, features)

@@ -20,13 +20,13 @@ def report_model(
     ingested: IngestReport,
     probes: LeakageProbes,
     version: str,
-    findings: VersionEvaluation,
+    version_evaluation: VersionEvaluation,
 ) -> Annotated[str, "model_card"]:
     """Save stages 1 to 3: the data, the version's evaluation on them, and its model card, also in MLflow."""
     (registered, artifact), report = REGISTRY.open(version), Report(PROBLEM)
-    report.save_data(rows, event_tables, ingested, probes.found, registered, findings.sets)
-    card = report.save_evaluation(registered, artifact, findings)
-    metrics = findings.evaluation.metrics
+    report.save_data(rows, event_tables, ingested, probes.found, registered, version_evaluation.sets)
+    card = report.save_evaluation(registered, artifact, version_evaluation)
+    metrics = version_evaluation.evaluation.metrics
     registered.annotate({"model_card.md": card}, {f"test_{name}": one.value for name, one in metrics.items()})
     return card
 

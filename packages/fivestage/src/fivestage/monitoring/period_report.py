@@ -38,7 +38,7 @@ class PeriodColumns:
     inputs: tuple[str, ...]
     scores: tuple[str, ...]
     forecasts: tuple[str, ...]
-    judged_scores: tuple[JudgedScore, ...]  # from the labels that have arrived
+    performance_metrics: tuple[JudgedScore, ...]  # from the labels that have arrived
     contract: Contract
 
     @classmethod

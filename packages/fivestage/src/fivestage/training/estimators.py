@@ -105,7 +105,7 @@ def with_settings(estimator: Estimator, settings: Mapping[str, Any]) -> Estimato
     return clone(estimator).set_params(**settings)
 
 
-def settings_of(estimator: Estimator) -> dict[str, Any]:
+def hyperparameters_of(estimator: Estimator) -> dict[str, Any]:
     """Return the settings of an estimator, or of a pipeline's last step, to be recorded."""
     return dict(_last_step(estimator)[1].get_params(deep=False))
 

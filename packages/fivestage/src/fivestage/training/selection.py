@@ -19,7 +19,7 @@ from fivestage.training.estimators import (
     Estimator,
     boosting_stages,
     count_setting,
-    settings_of,
+    hyperparameters_of,
     with_settings,
 )
 from fivestage.training.leaderboard import LeaderboardRow
@@ -69,7 +69,7 @@ def estimator_of(candidates: Candidates, selection: Selection) -> Estimator:
 
 def parameters_of(candidates: Candidates, selection: Selection) -> dict[str, Any]:
     """Return the selected candidate's name and settings (a pipeline's: of its last step), for MLflow."""
-    return {"candidate": selection.candidate, **settings_of(estimator_of(candidates, selection))}
+    return {"candidate": selection.candidate, **hyperparameters_of(estimator_of(candidates, selection))}
 
 
 def select(
