@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import ipaddress
+import random
 import re
 import time
 from collections import OrderedDict
@@ -14,6 +15,8 @@ from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.service_settings import Settings
 
 MAX_CLIENTS = 10_000  # tracked by the rate limit; beyond that the least recent one is forgotten
+# A refusal is held back for about this long: clients that try again at once would slow down the predictions.
+REFUSAL_SECONDS = 0.1
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 OWN_SITE = frozenset((b"same-origin", b"none"))  # Sec-Fetch-Site of own pages, and of no page
 _FORWARDED = re.compile(r'for="?\[?([^\]";,\s]+)', re.IGNORECASE)
@@ -25,7 +28,6 @@ class Admission:
 
     def __init__(self, settings: Settings) -> None:
         self.in_flight = 0
-        self._arrived = 0  # requests parsed since the event loop last ran their tasks
         self._max_in_flight = settings.max_in_flight
         self._keys = tuple(key.encode() for key in settings.keys)
         self._rate, self._burst = settings.rate_per_second, settings.rate_per_second * settings.burst_seconds
@@ -33,27 +35,14 @@ class Admission:
         # Token buckets: tokens left, and as of when.
         self._clients: OrderedDict[bytes | str, tuple[float, float]] = OrderedDict()
 
-    @property
-    def is_full(self) -> bool:
-        """Whether the limit is reached, with the complete requests whose tasks have yet to run."""
-        return self.in_flight + self._arrived >= self._max_in_flight
-
-    def count_arrival(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Count a complete request whose task has yet to run, so that one burst cannot exceed the limit."""
-        if self._arrived == 0:
-            loop.call_soon(self._forget_arrivals)
-        self._arrived += 1
-
-    def _forget_arrivals(self) -> None:
-        self._arrived = 0
-
-    def __enter__(self) -> None:
+    async def __aenter__(self) -> None:
         """Count a request as open, or refuse it with 503 when the limit is reached."""
         if self.in_flight >= self._max_in_flight:
+            await asyncio.sleep(REFUSAL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 (spreads them)
             raise too_many()
         self.in_flight += 1
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Stop counting the request."""
         self.in_flight -= 1
 

@@ -1,9 +1,8 @@
-"""uvicorn's HTTP protocol with limits that uvicorn lacks: on time, header size, connections and requests.
+"""uvicorn's HTTP protocol with limits that uvicorn lacks: on time, header size and connections.
 
-It answers 408 to a request that arrives too slowly, 431 to an oversized head, 503 to a connection above the
-limit and, at a third of a prediction's cost, to a request above the limit. It ignores the header Upgrade, as
-a server may (RFC 9110, 7.8); Java's client sends it. On shutdown it sends `connection: close` and still
-answers requests that were already on their way.
+It answers 408 to a request that arrives too slowly, 431 to an oversized head, and 503 to a connection above
+the limit. It ignores the header Upgrade, as a server may (RFC 9110, 7.8); Java's client sends it. On shutdown
+it sends `connection: close` and still answers requests that were already on their way.
 """
 
 from typing import Any
@@ -11,11 +10,9 @@ from typing import Any
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from fivestage.serving.admission import SAFE_METHODS
 from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.single_write import SingleWrite
 
-BUSY = too_many().message()
 MAX_HEAD_BYTES = 65_536  # of a request without its body
 LINGER_SECONDS = 0.3  # from the stop to the first `connection: close`
 # A stopping service closes a connection without announcing it only after it was idle for this long, as its
@@ -32,12 +29,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def __init__(self, config: Any, *args: Any, **options: Any) -> None:
         super().__init__(config, *args, **options)
         state = config.loaded_app.state
-        self._settings, self._service, self._admission = state.settings, state.service, state.admission
-        self._may_shed = not config.loaded_app.user_middleware  # which must see every refusal
-        self._current: Any = None  # the newest request that does not wait for others to be answered
+        self._settings, self._service = state.settings, state.service
         self._refusal: ProblemError | None = None  # to be sent once earlier requests are answered
         self._arriving = self._stopping = False
-        self._sheds = False  # the arriving request
         self._head_bytes = 0  # received of a head or of trailers
         self._waited_seconds = 0  # for the client
 
@@ -87,9 +81,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 raise ValueError("A request for a tunnel.")
             return
         self._head_bytes = 0
-        self._sheds = self._admission.is_full and self._is_plain_post()
-        if self._sheds:
-            return
         self.scope["headers"] = list(self.headers)  # without trailers, which no proxy has checked
         super().on_headers_complete()
         # Without a drain time, close connections only after the port: clients would reconnect to it at once.
@@ -99,26 +90,15 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """See httptools."""
         self._head_bytes = 0
-        if not self._sheds:
-            super().on_body(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """See httptools."""
         if self.parser.should_upgrade():  # to be parsed again
             return
         self._arriving, self._head_bytes, self._waited_seconds = False, 0, 0
-        if self._sheds:
-            self.transport.write(BUSY)
-            self._service.metrics.answered("POST", "shed", 503, 0.0)
-            return
         super().on_message_complete()
         self.cycle.more_body = False  # uvicorn leaves it if the request is answered
-        if self._is_answering() and not self.pipeline and self.scope["method"] not in SAFE_METHODS:
-            self._admission.count_arrival(self.loop)
-
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._current = cycle
-        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """See uvicorn, which sets a timer per response; `_count_second` closes idle connections instead."""
@@ -138,8 +118,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _leave(self) -> None:
         self._stopping = True
-        if not self._is_idle():
-            super().shutdown()
+        if self.cycle:
+            self.cycle.keep_alive = False
 
     def _count_second(self) -> None:
         """Close the connection if its client is too slow, or has been idle for too long."""
@@ -151,7 +131,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self.flow.write_paused or self.transport.is_closing():  # the client does not read
             if late:
                 self.transport.abort()
-        elif self._is_answering():
+        elif self._refusal or self._is_answering():
             self._waited_seconds = 0
         elif self._arriving or (self.scope is None and not self._stopping):
             if late:
@@ -160,18 +140,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             # Delayed: timers run before received data is read, so a request would be closed unread.
             self.loop.call_later(0.01, super().shutdown)
 
-    def _is_plain_post(self) -> bool:
-        """Whether a response after the request is all that the client waits for, and it stays connected."""
-        is_post = self.parser.get_method() == b"POST" and self.parser.get_http_version() == "1.1"
-        stays = self.parser.should_keep_alive() and not (self._stopping or self.flow.write_paused)
-        return is_post and stays and self._is_idle() and self._may_shed and not self.expect_100_continue
-
-    def _is_idle(self) -> bool:
-        return self._current is None or self._current.response_complete
-
     def _is_answering(self) -> bool:
         """Whether a complete request has no answer yet; the next one may be arriving."""
-        return not (self._is_idle() or self._current.more_body)
+        newest = self.cycle
+        return bool(self.pipeline or (newest and not (newest.response_complete or newest.more_body)))
 
     def _refuse(self, problem: ProblemError) -> None:
         """Answer the arriving request with a problem, after those before it, and close the connection."""
@@ -180,6 +152,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             if self.cycle.more_body:  # the request itself is waiting there
                 self.pipeline.popleft()
             return
-        if not (self._current and self._current.more_body and self._current.response_started):
+        if not (self.cycle and self.cycle.more_body and self.cycle.response_started):
             self.transport.write(problem.message(b"connection: close\r\n"))
         self.transport.close()

@@ -53,9 +53,9 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        await (self._answer if scope["type"] == "http" else self._app)(scope, receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         started = time.perf_counter()
         start: Message | None = None
         if scope["method"] == "HEAD":  # answered like GET; the server omits the body
@@ -79,7 +79,7 @@ class RequestMiddleware:
                 request = Request(scope, receive)
                 # As in FastAPI's "Custom Request and APIRoute class".
                 request._body = await self._read(headers, receive, parts)  # noqa: SLF001
-                with self._admission:
+                async with self._admission:
                     response: Response = await direct.endpoint(request)
                 start = {"status": response.status_code, "headers": response.raw_headers}
                 await response(scope, receive, send)
@@ -179,7 +179,7 @@ class AdmissionMiddleware:
         self._admission.identify(scope, dict(scope["headers"]))
         if scope["type"] == "http":
             receive = _with_first(await receive(), receive)  # the body: only complete requests count as open
-        with self._admission:
+        async with self._admission:
             await handle(scope, receive, send)
 
 

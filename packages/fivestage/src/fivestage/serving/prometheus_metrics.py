@@ -48,7 +48,7 @@ class ServiceMetrics:
         )
         durations = Histogram(
             "http_request_duration_seconds",
-            "Seconds from the head of a request to its response.",
+            "Seconds from the head of a request to its response, without failures.",
             ["handler"],
             buckets=BOUNDS,
             registry=self._registry,
@@ -97,9 +97,10 @@ class ServiceMetrics:
         self._request = request
 
     def answered(self, method: str, handler: str, status: int, seconds: float) -> None:
-        """Count a response and its duration."""
+        """Count a response, and its duration unless it is a failure, which may be fast or held back."""
         self._request(method, handler, status).inc()
-        self._duration(handler).observe(seconds)
+        if status not in FAILURES:
+            self._duration(handler).observe(seconds)
 
     def predicted(self, version: str, decision: str) -> None:
         """Count a predicted row."""
