@@ -35,7 +35,7 @@ PAGE = ROOT / "docs" / "serving.md"
 PORT = 8790
 CONNECTIONS, BATCH = 16, 1000
 HALF = "half of the most"  # load at half of the highest rate
-CROWD, TIMES = 512, 4  # overload: connections, and multiple of the highest rate (about 3 is reached)
+CROWD, TIMES = 512, 4  # overload: connections, and the rate they ask for, as a multiple of the highest
 OURS, ECHO, WORKERS = "fivestage", "empty FastAPI echo", "fivestage, 2 workers"
 START_SECONDS = 600
 LOGS = VAR / "bench" / "server.log"
@@ -187,7 +187,7 @@ def compare(
 
 
 def overload(folder: Path, server: Server, highest: float, seconds: float) -> str:
-    """Send requests at several times the highest rate: each gets a prediction, or 503 with Retry-After."""
+    """Ask for several times the highest rate: each request gets a prediction, or 503 with Retry-After."""
     with started(server) as pid:
         load(PORT, server.single, CONNECTIONS, 0.5, pid)
         found = load(PORT, server.single, CROWD, seconds, pid, TIMES * highest)
@@ -195,12 +195,12 @@ def overload(folder: Path, server: Server, highest: float, seconds: float) -> st
     if found.failures or after.failures or after.refused:
         raise UserError(f"The service failed {found.failures + after.failures} requests under overload.")
     objective = load_artifact(read_served_version(folder / "current").folder).contract.service.p99_ms
-    offered, answered = (found.requests + found.refused) / found.seconds, found.requests / found.seconds
+    answered, refused = found.requests / found.seconds, found.refused / found.seconds
     return (
-        f"Overload: {offered:,.0f} requests/s over {CROWD} connections, {offered / highest:.1f} times the "
-        f"highest rate above. {answered:,.0f} requests/s were answered, p99 {found.percentile(0.99):.1f} ms "
-        f"(objective: {objective:g}); the others got 503 with `Retry-After`; none failed, and none was "
-        "refused afterwards."
+        f"Overload: {CROWD} connections, each of which sends its next request after a response, asked for "
+        f"{TIMES} times the highest rate above. {answered:,.0f} requests/s were answered, p99 "
+        f"{found.percentile(0.99):.1f} ms (objective: {objective:g}), and {refused:,.0f} a second got 503 "
+        "with `Retry-After`; none failed, and none was refused afterwards."
     )
 
 
