@@ -179,6 +179,25 @@ def test_limits_hold_behind_middleware(deployed: Deployed) -> None:
         assert [service.client.get("/api/model").status_code for _ in range(2)] == [200, 429]
 
 
+def test_a_page_of_an_allowed_origin_passes_the_preflight(deployed: Deployed, traffic: Traffic) -> None:
+    """JSON needs one: the setting alone did not let a browser send anything."""
+    page, other = "https://page.example", "https://other.example"
+    asked = {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type,x-api-key",
+    }
+    with running(with_settings(deployed, allowed_origins=f"{page}/", api_keys="key")) as service:
+        ask = service.client
+        for origin, status in ((page, 200), (other, 400)):
+            assert ask.options("/predict", headers={"origin": origin} | asked).status_code == status
+        answer = ask.post("/predict", json=traffic.request(0), headers={"origin": page, "x-api-key": "key"})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, page)
+        assert "x-request-id" in answer.headers["access-control-expose-headers"]
+        refused = ask.post("/predict", json={}, headers={"origin": other, "x-api-key": "key"})
+        assert refused.status_code == 403
+        assert "access-control-allow-origin" not in refused.headers
+
+
 def test_middleware_of_the_project_sees_refusals(deployed: Deployed, traffic: Traffic) -> None:
     """Scripts of an allowed origin could not read them, as they had no Access-Control-Allow-Origin."""
     settings = with_settings(deployed, api_keys="key", rate_per_second=0.001, burst_seconds=3000)

@@ -11,8 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Header, Query
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query
 from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
 from pydantic import BaseModel
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -120,6 +121,43 @@ def test_a_body_of_ones_own_is_refused_as_those_of_the_standard_routes(deployed:
     for operation in operations:
         assert [*operation["responses"]["422"]["content"]] == ["application/problem+json"]
     assert not {"HTTPValidationError", "ValidationError"} & set(document["components"]["schemas"])
+
+
+def test_an_http_exception_of_ones_own_keeps_its_status_and_detail(deployed: Deployed) -> None:
+    """A 404 of a route said that there is no such route, and an unregistered status was answered with 500."""
+    app = create_app(synthetic_problem("binary"), deployed.settings)
+    refusals: dict[int, Any] = {
+        404: "Item not found",
+        405: "Not on Sundays.",
+        409: {"code": 7, "why": ["a"]},
+        499: "Odd",
+    }
+
+    @app.get("/refuse/{status}")
+    async def refuse(status: int) -> None:
+        raise HTTPException(status, refusals.get(status), headers={"x-mine": "1"})
+
+    with running(deployed.settings, app) as service:
+        ask = service.client.get
+        for status, detail in refusals.items():
+            answer = ask(f"/refuse/{status}")
+            assert (answer.status_code, answer.headers["x-mine"]) == (status, "1"), answer.text
+            said = answer.json()["detail"]
+            assert said == detail if isinstance(detail, str) else json.loads(said) == detail
+        for status in (204, 304):  # which have no body
+            answer = ask(f"/refuse/{status}")
+            assert (answer.status_code, answer.content, answer.headers["x-mine"]) == (status, b"", "1")
+        assert ask("/nothing").json()["detail"] == "Nothing is at /nothing: /docs lists the routes."
+        assert "does not accept GET" in ask("/predict").json()["detail"]
+
+
+def test_an_application_can_be_started_again(deployed: Deployed) -> None:
+    """As tests do with `with TestClient(app)`: the tasks of the first start were awaited in the second."""
+    app = with_own_route(deployed.settings)
+    for _ in range(2):
+        with TestClient(app) as client:
+            assert client.get("/readyz").status_code == 200
+            assert client.get("/double/4").json() == {"value": 8}
 
 
 def test_a_raw_route_gets_its_dependencies_headers_and_query_defaults(deployed: Deployed) -> None:

@@ -32,6 +32,7 @@ class BackgroundTasks:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()  # an application may be started again, in another event loop
 
     async def _forever(self, name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -71,10 +71,10 @@ def inference_protocol(  # noqa: C901 (one function per route)
         responses=refusals(404, 422, *GUARDED),
     )
 
-    def require_model(name: str, version: str | None) -> None:
+    def require_model(name: str, version: str) -> None:
         if name != contract.name:
             raise ProblemError(404, f"There is no model {name!r} here: use {contract.name!r}.")
-        if version is not None and version != (served := service.describe()["version"]):
+        if version and version != (served := service.describe()["version"]):
             raise ProblemError(404, f"Version {version!r} is not being served: use {served!r}.")
 
     @public.get("/v2")
@@ -95,7 +95,7 @@ def inference_protocol(  # noqa: C901 (one function per route)
 
     @public.get("/v2/models/{name}/ready", responses=refusals(404, 422, 503))
     @public.get("/v2/models/{name}/versions/{version}/ready", responses=refusals(404, 422, 503))
-    async def model_ready(name: str, version: str | None = None) -> dict[str, Any]:
+    async def model_ready(name: str, version: str = "") -> dict[str, Any]:
         """Report whether the model is ready."""
         require_ready(service)
         require_model(name, version)
@@ -103,7 +103,7 @@ def inference_protocol(  # noqa: C901 (one function per route)
 
     @guarded.get("/v2/models/{name}")
     @guarded.get("/v2/models/{name}/versions/{version}")
-    async def model(name: str, version: str | None = None) -> dict[str, Any]:
+    async def model(name: str, version: str = "") -> dict[str, Any]:
         """Describe the model's inputs and outputs."""
         require_model(name, version)
         columns = contract.columns.items()
@@ -123,7 +123,7 @@ def inference_protocol(  # noqa: C901 (one function per route)
 
     @guarded.post("/v2/models/{name}/infer", **_INFER)
     @guarded.post("/v2/models/{name}/versions/{version}/infer", **_INFER)
-    async def infer(request: Request, name: str, version: str | None = None) -> Response:
+    async def infer(request: Request, name: str, version: str = "") -> Response:
         """Predict rows whose columns arrive as tensors."""
         require_model(name, version)
         # Triton's client sends no Content-Type.

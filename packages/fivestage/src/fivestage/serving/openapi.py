@@ -60,8 +60,11 @@ def show_refusals(document: Json) -> None:
         problem_responses = {str(status): response for status, response in refusals(*statuses).items()}
         operation["responses"] = problem_responses | responses
     schemas = document["components"]["schemas"]
-    if schemas.pop("HTTPValidationError", None):  # FastAPI adds both or neither
-        del schemas["ValidationError"]
+    described = str(
+        [document["paths"], document.get("webhooks")]
+    )  # callbacks and webhooks may still need them
+    if "HTTPValidationError" in schemas and "HTTPValidationError" not in described:
+        del schemas["HTTPValidationError"], schemas["ValidationError"]
 
 
 def components_of(types: Iterable[type[msgspec.Struct]]) -> dict[str, Json]:

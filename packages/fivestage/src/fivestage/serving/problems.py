@@ -1,9 +1,11 @@
 """Error responses as problem details (RFC 9457)."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
+from http.client import responses
 from json import JSONDecodeError
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI
@@ -15,6 +17,7 @@ from starlette.responses import Response
 logger = logging.getLogger("serving")
 MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS = 20  # listed in one response
+WITHOUT_BODY = (204, 304)
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -58,7 +61,7 @@ class ProblemError(HTTPException):
     @property
     def title(self) -> str:
         """The reason phrase of the status."""
-        return HTTPStatus(self.status_code).phrase
+        return responses.get(self.status_code, "Unregistered status")
 
     def body(self, path: str = "") -> bytes:
         """Encode the problem details as JSON; `path` is the path of the request."""
@@ -98,15 +101,20 @@ def answer_with_problem_details(app: FastAPI) -> None:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 (the handler is registered for it alone)
-    path = request.url.path
-    if not isinstance(error, ProblemError):
+    path, status = request.url.path, error.status_code
+    detail: Any = error.detail  # FastAPI allows any JSON; the standard, only text
+    if status in WITHOUT_BODY:
+        return Response(None, status, error.headers)
+    if isinstance(error, ProblemError):
+        return error.response(path)
+    if detail == responses.get(status):  # nobody gave one, as when no route matches
         sentences = {
-            404: f"There is no route {path}: /docs lists the routes.",
+            404: f"Nothing is at {path}: /docs lists the routes.",
             405: f"{path} does not accept {request.method}: /docs lists the methods.",
         }
-        detail = sentences.get(error.status_code, str(error.detail))
-        error = ProblemError(error.status_code, detail, headers=error.headers)
-    return error.response(path)
+        detail = sentences.get(status, detail)
+    text = detail if isinstance(detail, str) else json.dumps(detail)
+    return ProblemError(status, text, headers=error.headers).response(path)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -65,6 +66,16 @@ class ServiceApp(FastAPI):
             responses=refusals(*GUARDED),
         )
         answer_with_problem_details(self)
+        if (
+            settings.origins
+        ):  # browsers ask before they send JSON to another site, and hide the answer's headers
+            self.add_middleware(
+                CORSMiddleware,
+                allow_origins=sorted(settings.origins),
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=["x-request-id", "retry-after"],
+            )
         self.state.settings, self.state.service = settings, service
         self.state.admission, self.state.metrics = admission, service.metrics
         self._components = (components or {}) | components_of([ProblemDetails])
