@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from evidently import DataDefinition, Dataset, Report
 from evidently.core.report import Snapshot
-from evidently.metrics import LogLoss, MaxValue, RocAuc, RowCount
+from evidently.metrics import DriftedColumnsCount, LogLoss, MaxValue, RocAuc, RowCount, ValueDrift
+from evidently.presets import DataDriftPreset, DataSummaryPreset
 from evidently.tests import gt, lt
 
 from fivestage.common.errors import UserError
@@ -197,6 +198,40 @@ def test_a_check_of_a_column_that_there_is_not_names_it() -> None:
     report = Report([MaxValue(column="temperatur", tests=[lt(5)])])
     with pytest.raises(UserError, match=r"checks.py uses the column 'temperatur'.*'temperature'"):
         run_checks(report, now, then, contract, 63 * DAY)
+
+
+@pytest.mark.parametrize("known", [0.0, 0.5])
+@pytest.mark.parametrize("gone", ["now", "then"])
+def test_evidentlys_own_drift_and_summary_survive_columns_without_values(known: float, gone: str) -> None:
+    """They raised: an alarm was lost, and monitoring stopped, just when a feed or the labels failed."""
+    contract = contract_of("binary")
+    now, then = (
+        frame(window(seed, first, days), contract, seed, known=known)
+        for seed, first, days in ((10, 56, 7), (0, 0, 56))
+    )
+    empty = now if gone == "now" else then
+    empty["temperature"], empty["place"] = np.nan, None
+    own = [
+        ValueDrift(column="temperature", tests=[lt(0.5)]),
+        ValueDrift(column="rain", tests=[gt(10)]),
+        MaxValue(column="temperature", tests=[lt(1000)]),
+        DriftedColumnsCount(tests=[gt(10)]),
+        DataDriftPreset(),
+        DataSummaryPreset(),
+        CalibratedDrift(columns=INPUTS),
+    ]
+    causes = failed_tests(run_checks(Report(own), now, then, contract, 63 * DAY))
+    broken = {one.subject for one in causes if one.kind == "data broken"}
+    assert broken >= {"rain", "whole rows"}
+    assert gone == "then" or broken >= {"temperature", "place"}
+
+
+def test_a_metric_of_quality_needs_the_labelled_rows() -> None:
+    """Evidently's message for labels that are missing was about binary and continuous targets."""
+    contract, now = contract_of("binary"), frame(window(10, 56, 7), contract_of("binary"), 10, known=0.9)
+    report = Report([RowCount(), RocAuc(tests=[gt(0.7)])])
+    with pytest.raises(UserError, match=r"LabelledRows\(items=\[RocAuc"):
+        run_checks(report, now, now, contract, 63 * DAY)
 
 
 def test_a_thinned_reference_leaves_the_current_quality_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

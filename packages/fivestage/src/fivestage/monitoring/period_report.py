@@ -16,6 +16,8 @@ from evidently import (
     Report,
 )
 from evidently.core.report import Snapshot
+from evidently.metrics import DriftedColumnsCount, ValueDrift
+from evidently.presets import DataDriftPreset
 
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
@@ -23,7 +25,7 @@ from fivestage.contract.contract import Contract, MulticlassContract, Regression
 from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import decision_day
-from fivestage.monitoring.causes import Cause
+from fivestage.monitoring.causes import QUALITY, Cause
 from fivestage.monitoring.drift import DAY_COLUMN
 from fivestage.monitoring.evidently_drift import FORECAST_COLUMN, LABEL_COLUMN
 from fivestage.monitoring.performance import JudgedScore, Performance, score_columns
@@ -92,9 +94,11 @@ def period_frame(
 def run_checks(
     report: Report, current: pd.DataFrame, reference: pd.DataFrame, contract: Contract, end: int
 ) -> Snapshot:
-    """Run a report on a period's frames, or raise `UserError` if a check uses an unknown column."""
+    """Run a report on a period's frames, or raise `UserError` if a check cannot apply to them."""
+    _require_labelled_rows(report)
+    _leave_out_empty_columns(report, current, reference)
     now, then = (
-        Dataset.from_pandas(frame, data_definition=_definition(frame, contract))
+        Dataset.from_pandas(_with_classes(frame, contract), data_definition=_definition(frame, contract))
         for frame in (current, reference)
     )
     first, moment = int(current[DAY_COLUMN].min()) * DAY, datetime.fromtimestamp(end, UTC)
@@ -108,6 +112,37 @@ def run_checks(
             f"A check in monitoring/checks.py uses the column {error.args[0]!r}, which does not exist: "
             f"fix its name. The columns are {', '.join(map(repr, current))}."
         ) from error
+
+
+def _require_labelled_rows(report: Report) -> None:
+    """Raise if a metric judges the model on all rows: Evidently's need the label of each."""
+    for one in report.metrics:
+        if type(one).__module__.endswith(QUALITY):
+            raise UserError(
+                f"{type(one).__name__} in monitoring/checks.py needs rows with labels: write "
+                f"LabelledRows(items=[{type(one).__name__}(...)])."
+            )
+
+
+def _leave_out_empty_columns(report: Report, current: pd.DataFrame, reference: pd.DataFrame) -> None:
+    """Exclude columns without values from Evidently's drift, which raises; `CalibratedDrift` reports them."""
+    empty = {name for frame in (current, reference) for name in frame if frame[name].isna().all()}
+    metrics = []
+    for one in report.metrics:
+        if isinstance(one, DataDriftPreset | DriftedColumnsCount):
+            columns = [str(name) for name in one.columns or current if name not in empty]
+            metrics.append(one.copy(update={"columns": columns}) if empty else one)
+        elif not (isinstance(one, ValueDrift) and one.column in empty):
+            metrics.append(one)
+    report.metrics = metrics
+
+
+def _with_classes(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """Return the frame with integers as labels of classes: Evidently's summary takes no others."""
+    if isinstance(contract, RegressionContract):
+        return frame
+    label = frame[LABEL_COLUMN]
+    return frame.assign(**{LABEL_COLUMN: label.astype("Int64").astype(object).where(label.notna(), None)})
 
 
 def _definition(frame: pd.DataFrame, contract: Contract) -> DataDefinition:
