@@ -42,7 +42,7 @@ def monitor_period(
     """Run the checks on a period of service, and on earlier ones whose labels have arrived since."""
     contract, database, checked = PROBLEM.contract, Settings.of_folder(folder).database_url, []
     for served in periods_to_check(database, rows, (start, end), log_offsets, past, contract):
-        versions = {one: REGISTRY.artifact_of(one) for one in served.versions}
+        versions = {one: REGISTRY.artifact_of(one) for one in served.log["model_version"].unique()}
         try:
             monitored, snapshot = check_period(rows, features, served, versions, contract, checks)
         except UserError as error:  # the table's first days may be gone
@@ -69,7 +69,7 @@ def decide_retraining(
     """Decide whether to train again or to promote a challenger; see `decide` for the policy."""
     contract = PROBLEM.contract
     periods = monitored.history(past)
-    verdict = decide(RetrainingHistory.of(periods, trained, monitored.span.end, contract))
+    verdict = decide(RetrainingHistory(periods, trained, monitored.span.end, contract))
     if trained:  # else a past day was named by hand, and the gauges are of the present
         # Without enough labels, the gauges of labels stay those of the last judged period.
         expose(metrics_of(monitored, verdict), METRICS, JOB, update=True)

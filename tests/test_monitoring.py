@@ -40,6 +40,7 @@ from steps.monitor import alerts_of, metrics_of
 CONTRACT = PROBLEM.contract
 ROWS, REFERENCE, PERIOD = 60, 56, 7
 END = (REFERENCE + PERIOD) * DAY
+NO_LOG = pd.DataFrame({"model_version": []})
 NO_LABELS: Any = SimpleNamespace(judged=())
 
 
@@ -89,7 +90,7 @@ def test_missing_values_are_broken_data_which_block_a_training(own: pd.DataFrame
     assert {(one.kind, one.subject) for one in causes} == {("data broken", "x")}
     broken = PeriodSummary(1.0, bad=False, broken=tuple(one.subject for one in causes))
     old = 10 * CONTRACT.monitoring.max_age_days * DAY
-    verdict = decide(RetrainingHistory.of([broken], [0], old, CONTRACT))
+    verdict = decide(RetrainingHistory([broken], [0], old, CONTRACT))
     assert not verdict.retrain
     assert verdict.reason == "blocked, the data are broken: x"
 
@@ -192,7 +193,7 @@ def test_an_old_period_that_cannot_be_checked_does_not_stop_the_latest(
         return MonitoredPeriod(one.span, (), few), None
 
     served = [
-        Served(Span(start, start + 7 * DAY), pd.DataFrame(), as_of=as_of)
+        Served(Span(start, start + 7 * DAY), NO_LOG, as_of=as_of)
         for start, as_of in ((0, 21 * DAY), (14 * DAY, 0))
     ]
     monkeypatch.setattr(monitor, "periods_to_check", lambda *_: served)
@@ -243,7 +244,7 @@ def test_periods_that_can_be_judged_now_are_checked_with_the_latest(
         Performance(scored, "", 10, share, judged=judged) for share, judged in ((1.0, (limit,)), (0.1, ()))
     )
     served = [
-        Served(Span(start, start + 7 * DAY), pd.DataFrame(), as_of=as_of)
+        Served(Span(start, start + 7 * DAY), NO_LOG, as_of=as_of)
         for start, as_of in ((0, 21 * DAY), (7 * DAY, 21 * DAY), (14 * DAY, 0))
     ]
 

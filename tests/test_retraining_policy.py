@@ -10,6 +10,7 @@ from fivestage.common.clock import DAY
 from fivestage.contract.contract import Budget, MonitoringSettings
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision, RetrainingHistory, ShadowScore
 from monitoring.policy import decide as decide_on
+from problem import PROBLEM
 
 RULES = MonitoringSettings(
     period_days=7,
@@ -59,7 +60,8 @@ any_rules = st.builds(
 def decide(
     periods: list[PeriodSummary], trained: list[int], now: int, rules: MonitoringSettings, budget: Budget
 ) -> RetrainingDecision:
-    return decide_on(RetrainingHistory(periods, trained, now, rules, budget))
+    contract = PROBLEM.contract.model_copy(update={"monitoring": rules, "budget": budget})
+    return decide_on(RetrainingHistory(periods, trained, now, contract))
 
 
 @pytest.mark.parametrize(

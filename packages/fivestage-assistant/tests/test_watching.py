@@ -104,10 +104,10 @@ def test_windows_are_what_the_policy_decides_on(
     trained = [now - (rules.cooldown_days + 1) * 86_400]
     for _ in range(rules.bad_periods - 1):
         so_far = [*windows_before(path), found.summary]
-        assert not decide(RetrainingHistory.of(so_far, trained, now, PROBLEM.contract)).retrain
+        assert not decide(RetrainingHistory(so_far, trained, now, PROBLEM.contract)).retrain
         save_window(found, path)
     so_far = [*windows_before(path), found.summary]
-    assert decide(RetrainingHistory.of(so_far, trained, now, PROBLEM.contract)).retrain
+    assert decide(RetrainingHistory(so_far, trained, now, PROBLEM.contract)).retrain
 
 
 def test_too_few_questions_say_nothing(tmp_path: Path, contract: AssistantContract, model: MiniLm) -> None:

@@ -122,7 +122,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
             typer.echo(f"  alert: {alert}")
         trained = [epoch(datetime.fromisoformat(one.at)) for one in history(FOLDER)]
         windows = [*past, found.summary]
-        verdict = decide(RetrainingHistory.of(windows, trained, int(time.time()), problem.contract))
+        verdict = decide(RetrainingHistory(windows, trained, int(time.time()), problem.contract))
         typer.echo(f"{'Index again' if verdict.retrain else 'Keep the index'}: {verdict.reason}.")
         if verdict.retrain:
             index_corpus(of, verdict.reason)

@@ -81,8 +81,9 @@ def policies_with(decide: Policy) -> dict[str, Policy]:
 
     def on_performance(history: RetrainingHistory) -> RetrainingDecision:
         no_age_limit = {"max_age_days": (history.now - history.trained[0]) // DAY + 1}
+        rules = {"monitoring": history.rules.model_copy(update=no_age_limit)}
         periods = [replace(period, shadow=None) for period in history.periods]
-        return decide(replace(history, periods=periods, rules=history.rules.model_copy(update=no_age_limit)))
+        return decide(replace(history, periods=periods, contract=history.contract.model_copy(update=rules)))
 
     return {
         "never": lambda _: decision(False),  # noqa: FBT003
@@ -247,7 +248,7 @@ def simulate(
         periods.append(summary(start, end))
         if start == year.starts()[-1]:
             break  # a model trained now would never be used
-        history = RetrainingHistory.of(periods, trained, end, contract)
+        history = RetrainingHistory(periods, trained, end, contract)
         verdict = policy(history)
         train = verdict.retrain and not history.must_wait()
         if train:

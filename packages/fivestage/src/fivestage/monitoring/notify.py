@@ -65,21 +65,18 @@ def notify(
     sent = {one.alert.title: one for one in known}
     current = {alert.title: alert for alert in alerts}
     recent = {title for title, one in sent.items() if now - one.at < REMIND_DAYS * DAY}
-    over = [one.alert for one in known if one.alert.title not in current]
     due = [("Still: " if title in sent else "", one) for title, one in current.items() if title not in recent]
+    over = [("Over: ", one.alert) for title, one in sent.items() if title not in current]
     failed = []
-    for prefix, alert in [*due, *(("Over: ", alert) for alert in over)]:
-        if alert.team not in senders:
-            continue
+    for prefix, alert in (one for one in (*due, *over) if one[1].team in senders):
         if not senders[alert.team](title := prefix + alert.title, alert.body):
             failed.append(f"The {alert.team} team could not be notified: {title}.")
             continue
         sent.pop(alert.title, None)
         if alert.title in current:
             sent[alert.title] = NotificationState(alert, now)
-        known = list(sent.values())
         # After each alert, so that an interrupted run repeats none.
-        write_text(memory, MEMORY.dump_json(known, indent=1).decode())
+        write_text(memory, MEMORY.dump_json(list(sent.values()), indent=1).decode())
     return tuple(failed)
 
 

@@ -96,13 +96,12 @@ def judge(
     constant = np.full(len(truth), cost_model.best_constant_decision(usual if len(usual) else truth))
     saved = paired_difference(cost_model.price(truth, constant), cost_model.price(truth, decision), when)
     judged = (*_of_predictions(scored, contract), _of_costs(saved, contract))
-    needed = contract.monitoring.min_label_share
+    summary, needed = judged[-1].sentence, contract.monitoring.min_label_share
     if share < needed:
         summary = f"{share:.0%} of labels have arrived, {needed:.0%} are needed"
         judged = tuple(replace(one, allowed=None) for one in judged)
-        return Performance(expected, summary, rows, share, scored, judged)
     faults = tuple(one.sentence for one in judged if one.bad)
-    return Performance(expected, judged[-1].sentence, rows, share, scored, judged, faults)
+    return Performance(expected, summary, rows, share, scored, judged, faults)
 
 
 def _of_predictions(scored: Metrics, contract: Contract) -> Iterator[JudgedScore]:
@@ -141,11 +140,15 @@ def _of_costs(saved: Difference, contract: Contract) -> JudgedScore:
     return JudgedScore(LOSS, beyond, allowed, sentence, shown)
 
 
-def score_columns(forecast: Floats, contract: Contract) -> pd.DataFrame:
-    """Return the score columns that are checked for drift."""
-    if isinstance(contract, RegressionContract):
-        width = forecast[:, HIGH] - forecast[:, LOW]
-        return pd.DataFrame({"value": forecast[:, VALUE], "interval width": width})
+def score_names(contract: Contract) -> tuple[str, ...]:
+    """Return the names of the columns of predictions that are checked for drift."""
     if isinstance(contract, MulticlassContract):
-        return pd.DataFrame(forecast, columns=[f"probability of {one}" for one in contract.label.classes])
-    return pd.DataFrame({"probability": forecast})
+        return tuple(f"probability of {one}" for one in contract.label.classes)
+    return ("value", "interval width") if isinstance(contract, RegressionContract) else ("probability",)
+
+
+def score_columns(forecast: Floats, contract: Contract) -> pd.DataFrame:
+    """Return these columns of some forecasts."""
+    if isinstance(contract, RegressionContract):
+        forecast = np.column_stack([forecast[:, VALUE], forecast[:, HIGH] - forecast[:, LOW]])
+    return pd.DataFrame(forecast, columns=[*score_names(contract)])

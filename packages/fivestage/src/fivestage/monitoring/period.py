@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from fivestage.monitoring.daily_statistics import ROWS
 from fivestage.monitoring.drift import Finding
 from fivestage.monitoring.evidently_drift import LABEL_COLUMN
 from fivestage.monitoring.performance import Performance, judge
-from fivestage.monitoring.period_report import Checks, PeriodColumns, period_frame, run_checks, with_verdict
+from fivestage.monitoring.period_report import Checks, PeriodColumns, period_frame, run_checks
 from fivestage.monitoring.retraining import SUMMARIES, PeriodSummary, ShadowScore, Span, saved_by_day
 from fivestage.monitoring.served import SHADOW, Served, rows_in
 from fivestage.monitoring.skew import differences, forecasts_in, skew
@@ -199,13 +199,14 @@ def check_period(
     columns = PeriodColumns.of(features, now, performance, contract)
     snapshot = run_checks(checks(columns), now, then, contract, end)
     failed = failed_tests(snapshot)
+    faults = tuple(one.sentence for one in failed if one.kind == "performance")
     moved = tuple(one for one in failed if one.kind != "performance")
     effects = effects_of([one.subject for one in moved], seen, usual, newest, contract)
     here = np.flatnonzero(known)
     monitored = MonitoredPeriod(
         served.span,
         served_by,
-        with_verdict(performance, failed),
+        replace(performance, faults=faults),
         furthest_findings(snapshot),
         float(difference.max()),
         (

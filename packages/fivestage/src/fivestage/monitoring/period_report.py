@@ -1,7 +1,7 @@
-"""Evidently's report of a period: its input frames, its run, and its verdict."""
+"""Evidently's report of a period: its input frames and its run."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,10 +25,10 @@ from fivestage.contract.contract import Contract, MulticlassContract, Regression
 from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import decision_day
-from fivestage.monitoring.causes import QUALITY, Cause
+from fivestage.monitoring.causes import QUALITY
 from fivestage.monitoring.drift import DAY_COLUMN
 from fivestage.monitoring.evidently_drift import FORECAST_COLUMN, LABEL_COLUMN
-from fivestage.monitoring.performance import JudgedScore, Performance, score_columns
+from fivestage.monitoring.performance import JudgedScore, Performance, score_columns, score_names
 
 PREDICTED_COLUMN = "predicted class"
 
@@ -55,10 +55,7 @@ class PeriodColumns:
         inputs = tuple(str(name) for name in features if name not in contract.monitoring.unwatched)
         own = (str(name) for name in frame if name not in features)
         forecasts = tuple(name for name in own if name.startswith(FORECAST_COLUMN))
-        predicted = frame[list(forecasts)].to_numpy(dtype=np.float64)
-        predicted = predicted if predicted.shape[1] > 1 else predicted[:, 0]
-        scores = tuple(str(name) for name in score_columns(predicted, contract))
-        return cls(inputs, scores, forecasts, performance.judged, contract)
+        return cls(inputs, score_names(contract), forecasts, performance.judged, contract)
 
 
 Checks = Callable[[PeriodColumns], Report]
@@ -147,19 +144,14 @@ def _with_classes(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
 
 def _definition(frame: pd.DataFrame, contract: Contract) -> DataDefinition:
     """Tell Evidently which columns are numbers or categories, and which are the label and its prediction."""
-    labels, task = (LABEL_COLUMN, PREDICTED_COLUMN), "classification"
-    role: Any = BinaryClassification(target=LABEL_COLUMN, prediction_probas=FORECAST_COLUMN)
-    if isinstance(contract, MulticlassContract):
-        role = MulticlassClassification(target=LABEL_COLUMN, prediction_labels=PREDICTED_COLUMN)
-    if isinstance(contract, RegressionContract):
-        labels, task = ("", ""), "regression"
-        role = Regression(target=LABEL_COLUMN, prediction=FORECAST_COLUMN)
-    names = [str(name) for name in frame]
-    texts = [one for one in names if one in labels or not pd.api.types.is_numeric_dtype(frame[one])]
-    numbers = [one for one in names if one not in texts]
-    return DataDefinition(numerical_columns=numbers, categorical_columns=texts, **{task: [role]})
-
-
-def with_verdict(performance: Performance, failed: tuple[Cause, ...]) -> Performance:
-    """Return the performance with the failed tests of the report as its faults."""
-    return replace(performance, faults=tuple(one.sentence for one in failed if one.kind == "performance"))
+    binary = BinaryClassification(target=LABEL_COLUMN, prediction_probas=FORECAST_COLUMN)
+    multiclass = MulticlassClassification(target=LABEL_COLUMN, prediction_labels=PREDICTED_COLUMN)
+    roles: dict[str, dict[str, Any]] = {
+        "binary": {"classification": [binary]},
+        "multiclass": {"classification": [multiclass]},
+        "regression": {"regression": [Regression(target=LABEL_COLUMN, prediction=FORECAST_COLUMN)]},
+    }
+    classes = () if isinstance(contract, RegressionContract) else (LABEL_COLUMN, PREDICTED_COLUMN)
+    numbers = [name for name in frame.select_dtypes(["number", "bool"]) if name not in classes]
+    texts = [name for name in frame if name not in numbers]
+    return DataDefinition(numerical_columns=numbers, categorical_columns=texts, **roles[contract.task])

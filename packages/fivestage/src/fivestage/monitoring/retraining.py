@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from fivestage.common.clock import DAY
-from fivestage.contract.contract import Budget, Contract, MonitoringSettings
+from fivestage.contract.contract import Contract, MonitoringSettings
 from fivestage.evaluation.daily import Column, Floats, sums
 from fivestage.evaluation.metrics import Estimate, difference_of_days
 
@@ -96,30 +96,24 @@ class Comparison:
 
 @dataclass(frozen=True)
 class RetrainingHistory:
-    """The periods and trainings of a service up to now, with the contract's rules.
+    """The periods and trainings of a service up to now.
 
     Args:
         periods: All periods so far, oldest first.
         trained: Times of all trainings in epoch seconds, ascending; the first is the initial training.
         now: The current time in epoch seconds.
-        rules: The contract's monitoring settings.
-        budget: The training budget; `retrainings_per_year` limits retrainings within 365 days.
-        confidence: Confidence level for the gain of a challenger in shadow, 0 to 1.
+        contract: The problem's contract, which has the rules and the training budget.
     """
 
     periods: Sequence[PeriodSummary]
     trained: Sequence[int]
     now: int
-    rules: MonitoringSettings
-    budget: Budget
-    confidence: float = 0.9
+    contract: Contract
 
-    @classmethod
-    def of(
-        cls, periods: Sequence[PeriodSummary], trained: Sequence[int], now: int, contract: Contract
-    ) -> "RetrainingHistory":
-        """Return the history with a contract's rules."""
-        return cls(periods, trained, now, contract.monitoring, contract.budget, contract.gates.confidence)
+    @property
+    def rules(self) -> MonitoringSettings:
+        """The contract's monitoring settings."""
+        return self.contract.monitoring
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -162,7 +156,7 @@ class RetrainingHistory:
             return "it has been trained since"
         if self.days_since_training < self.rules.cooldown_days:
             return f"the last training is only {self.training_age} old"
-        limit = self.budget.retrainings_per_year
+        limit = self.contract.budget.retrainings_per_year
         if not limit:
             return "the budget has no retraining"
         this_year = sum(self.now - at < YEAR for at in self.trained[1:])
@@ -191,7 +185,7 @@ class RetrainingHistory:
         if not rows.size or rows.size < self.rules.proof_days:
             return None
         tests = max(1, self.rules.max_age_days // self.rules.period_days)
-        gain = difference_of_days(saved, rows, confidence=1 - (1 - self.confidence) / tests)
+        gain = difference_of_days(saved, rows, confidence=1 - (1 - self.contract.gates.confidence) / tests)
         if not gain.low > 0:
             return None
         reason = (

@@ -34,11 +34,6 @@ class Served:
     challenger: str = ""  # the version whose forecasts are in the column `SHADOW`; empty if there are none
     as_of: int = 0  # labels known by then count, epoch seconds; 0 is the period's end
 
-    @property
-    def versions(self) -> list[str]:
-        """The versions that served in the period."""
-        return [] if self.log.empty else self.log["model_version"].unique().tolist()
-
     def label_share(self, rows: pd.DataFrame) -> float:
         """Return the share of the requested rows whose labels were known at `as_of`, as `judge` counts it."""
         if self.log.empty:
@@ -70,7 +65,8 @@ def read_served(database: str, rows: pd.DataFrame, contract: Contract, span: Spa
                 last = some[0]["number"] - 1  # the next period reads these rows again
                 break
         if not inside:
-            return Served(replace(span, last=span.after, next=span.after), pd.DataFrame())
+            nothing = pd.DataFrame(columns=["row", "model_version"])
+            return Served(replace(span, last=span.after, next=span.after), nothing)
         log = pd.concat(inside).drop_duplicates([*contract.identity], keep="last", ignore_index=True)
         ahead = pd.concat(later)
         asked, asked_ahead = set(log["request_id"]), set(ahead["request_id"])
