@@ -28,7 +28,7 @@ def measure() -> dict[str, Any]:
     found = []
     for tolerance in TOLERANCES:
         gates = study.contract.gates.model_copy(update={"max_loss_standard_errors": tolerance})
-        year.contract = study.contract.model_copy(update={"gates": gates})
+        year.contract = year.contract.model_copy(update={"gates": gates})
         year.passes.cache_clear()
         phases = [simulate(year, policies[f"every {CADENCE} periods"], phase) for phase in range(CADENCE)]
         found.append(

@@ -23,7 +23,7 @@ from fivestage.common.settings import VAR
 from fivestage.contract.contract import BaselineName, Contract, day_of
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.labels import labels_of
-from fivestage.data.splits import TemporalSplit, windows_at
+from fivestage.data.splits import windows_at
 from fivestage.evaluation.champion_challenger import Evidence, run_gates
 from fivestage.evaluation.daily import NAN, sums
 from fivestage.evaluation.evaluate import decision_day
@@ -45,14 +45,14 @@ from fivestage.monitoring.retraining import (
 )
 from fivestage.orchestration.lineage import code_digest
 from fivestage.training.estimators import Estimator
-from fivestage.training.sample import TrainingSample, training_sample
+from fivestage.training.sample import TrainingSample
 from fivestage.training.task_trainer import baseline_savings, trainer_of
 
 CADENCE = 4  # periods between two trainings of the calendar policy
 FIRST_FOLDS = 2  # fold lengths of data for training and calibrating the first model
 WEEK = 7  # days per block of the confidence intervals
 ERROR = 0.05  # the probability that any policy's interval misses its true saving
-PROBED = (Probe("no leak", passed=True, sentence="the leakage probes run when features are computed"),)
+NO_LEAK = (Probe("no leak", passed=True, sentence="the leakage probes run when features are computed"),)
 SHADOW_ONLY = ("on proven gain",)  # challengers run in shadow before the gates compare them with the champion
 
 Policy = Callable[[RetrainingHistory], RetrainingDecision]  # from the history up to now
@@ -106,7 +106,9 @@ class BacktestData:
         estimator: Estimator,
         folder: Path,
     ) -> None:
-        self.rows, self.features, self.contract = rows, features, contract
+        split = contract.split.model_copy(update={"folds": 1})  # to calibrate: no candidates are compared
+        self.rows, self.features = rows, features
+        self.contract = contract.model_copy(update={"split": split})
         self.estimator, self.folder = estimator, folder
         self.label, self.cost_model = labels_of(rows, contract), cost_model_of(contract.costs)
         self.decided = rows["decision_at"].to_numpy(dtype=np.int64)
@@ -126,10 +128,6 @@ class BacktestData:
         """Return the starts of the periods in epoch seconds."""
         length = self.contract.monitoring.period_days * DAY
         return range(self.start, int((self.day.max() + 1) * DAY) - length + 1, length)
-
-    def windows(self, as_of: int) -> TemporalSplit:
-        """Return the split as of a day, with one fold for calibration: no candidates are compared here."""
-        return windows_at(self.rows, self.contract.split.model_copy(update={"folds": 1}), as_of)
 
     def answers(self, as_of: int, where: Ints) -> Answers:
         """Return the forecasts and decisions of a model trained as of a day."""
@@ -181,17 +179,17 @@ class BacktestData:
         return forecasts
 
     def _sample(self, as_of: int) -> TrainingSample:
-        return training_sample(self.rows, self.features, self.windows(as_of), self.contract)
+        return TrainingSample.as_of(self.rows, self.features, self.contract, str(day_of(as_of)))
 
     def _baselines(self, as_of: int) -> dict[BaselineName, float]:
         return baseline_savings(self._sample(as_of))
 
     def _passes(self, challenger: int, champion: int, at: int) -> bool:
         """Return whether the challenger passes every gate as of a day."""
-        windows, evidence = self.windows(at), Evidence(self.baselines(at), PROBED, 0.0)
-        new, current = (self.answers(as_of, windows.holdout) for as_of in (challenger, champion))
-        window = self.rows.iloc[windows.holdout]
-        return run_gates(window, new, current, evidence, self.contract).passed
+        holdout = windows_at(self.rows, self.contract.split, at).holdout
+        new, current = (self.answers(as_of, holdout) for as_of in (challenger, champion))
+        evidence = Evidence(self.baselines(at), NO_LEAK, 0.0)
+        return run_gates(self.rows.iloc[holdout], new, current, evidence, self.contract).passed
 
     def _judged(self, as_of: int, start: int, end: int, known_by: int) -> Performance:
         """Judge a model's performance in a period by the labels known by some time."""

@@ -40,18 +40,16 @@ def skew(
     log: pd.DataFrame, rows: pd.DataFrame, difference: Floats, columns: Iterable[str]
 ) -> tuple[Cause, ...]:
     """Return a cause for each input that differs from the data, or else for differing predictions."""
-    causes = []
-    for name in columns:
-        logged, known = (frame[name].reset_index(drop=True) for frame in (log, rows))
-        logged = logged.mask(logged == "")  # the service logs missing categories as empty text
-        differs = ((logged != known) & ~(logged.isna() & known.isna())).to_numpy()
-        if differs.any():
-            first = int(np.flatnonzero(differs)[0])
-            sentence = (
-                f"{name}: {differs.mean():.1%} of requests had a value that differs from the data, "
-                f"such as {_words(logged[first])} instead of {_words(known[first])}"
-            )
-            causes.append(Cause("data broken", name, sentence))
+    logged, known = (frame[[*columns]].reset_index(drop=True) for frame in (log, rows))
+    logged = logged.mask(logged == "")  # the service logs missing categories as empty text
+    differs, causes = (logged != known) & ~(logged.isna() & known.isna()), []
+    for name in differs.columns[differs.any()]:
+        first = int(differs[name].to_numpy().argmax())
+        sentence = (
+            f"{name}: {differs[name].mean():.1%} of requests had a value that differs from the data, "
+            f"such as {_words(logged[name][first])} instead of {_words(known[name][first])}"
+        )
+        causes.append(Cause("data broken", name, sentence))
     off = difference > TOLERANCE
     if off.any() and not causes:
         sentence = (
