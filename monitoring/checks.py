@@ -29,7 +29,7 @@ def checks(period: PeriodColumns) -> Report:
     return Report(
         [
             RowCount(tests=[gt(0)]),
-            CalibratedDrift(columns=period.inputs, false_alarm=inputs),
+            CalibratedDrift(columns=period.inputs, days=period.days, false_alarm=inputs),
             CalibratedDrift(columns=period.scores, false_alarm=score, name="score"),
             LabelDrift(
                 columns=period.inputs,

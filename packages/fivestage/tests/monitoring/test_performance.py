@@ -73,6 +73,15 @@ def test_nothing_is_judged_before_enough_labels_are_there(contract: Contract) ->
     assert judged(contract, *week(6, 0.2), share=0.95).bad
 
 
+def test_labels_of_one_day_are_not_judged(contract: Contract) -> None:
+    """They have no interval, so that the period was called good, with an interval from nan to nan."""
+    label, chance, day = week(6, 0.2)
+    found = judged(contract, label, chance, np.zeros_like(day))
+    assert (found.bad, found.conclusive) == (False, False)
+    assert found.sentence == "the labels are of one day, and chance shows only in several"
+    assert not [one.sentence for one in found.judged if "nan" in one.sentence]
+
+
 def test_without_labels_there_is_the_estimate(contract: Contract) -> None:
     found = judged(contract, *week(7), share=0)
     assert found.scored is None

@@ -28,7 +28,7 @@ from fivestage.monitoring import period as periods
 from fivestage.monitoring import served as served_log
 from fivestage.monitoring.causes import effects_of
 from fivestage.monitoring.drift import DAY_COLUMN, windows_of
-from fivestage.monitoring.evidently_drift import LabelDrift
+from fivestage.monitoring.evidently_drift import CalibratedDrift, LabelDrift
 from fivestage.monitoring.evidently_quality import LabelledRows
 from fivestage.monitoring.period import MonitoredPeriod, check_period
 from fivestage.monitoring.period_report import Checks, PeriodColumns, run_checks
@@ -702,6 +702,47 @@ def test_a_period_whose_labels_do_not_come_is_checked_once_more_at_the_end(
             found = monitored(lost, served, {"1": lost.artifact})
             assert (found.performance.conclusive, found.performance.label_share) == (False, 0)
             assert found.labels_due == rules.min_label_share
+
+
+def drift_of_inputs(period: PeriodColumns) -> Report:
+    """The drift of the inputs, as a project checks it."""
+    return Report([CalibratedDrift(columns=period.inputs, days=period.days)])
+
+
+@pytest.mark.parametrize(
+    ("days", "after", "broken"),
+    [
+        (range(7), (9, 0), False),
+        (range(4), (9, 0), True),
+        (range(3, 7), (9, 0), True),
+        (range(4), (0, 0), True),
+        (range(3, 7), (0, 0), False),  # the service's first days: it started in the middle of the week
+    ],
+)
+def test_days_without_a_request_are_seen_wherever_they_lie(
+    warehouse: Warehouse, days: range, after: tuple[int, int], *, broken: bool
+) -> None:
+    """An outage at the start or the end of a week only made the week shorter."""
+    served = log_of(warehouse)
+    day = (warehouse.due()["decision_at"] - PERIOD[0]).to_numpy() // DAY
+    some = replace(served, log=served.log[np.isin(day, days)], span=replace(served.span, after=after))
+    found = monitored(warehouse, some, {"1": warehouse.artifact}, drift_of_inputs)
+    assert (found.broken == ("whole rows",)) is broken
+    sentences = [one.sentence for one in found.causes if one.kind == "data broken"]
+    assert all("days without rows 42.9%, was 0.0%" in one for one in sentences)
+
+
+def test_days_whose_requests_cannot_be_judged_are_no_outage(warehouse: Warehouse) -> None:
+    """As where the data have a row once its outcome is known, or a version predicted other classes."""
+    served = replace(log_of(warehouse), span=Span(*PERIOD, after=(9, 0)))
+    day = (warehouse.due()["decision_at"] - PERIOD[0]).to_numpy() // DAY
+    versions: Versions = {"1": warehouse.artifact, "0": "version 0 is gone"}
+    for here in (day < 3, day > 3):
+        unknown = served.log.assign(row=np.where(here, -1, served.log["row"]))
+        gone = served.log.assign(model_version=np.where(here, "0", "1"))
+        for log in (unknown, gone):
+            found = monitored(warehouse, replace(served, log=log), versions, drift_of_inputs)
+            assert not [one.sentence for one in found.causes if "days without rows" in one.sentence]
 
 
 def test_labels_are_late_only_if_they_are_later_than_usual(warehouse: Warehouse) -> None:

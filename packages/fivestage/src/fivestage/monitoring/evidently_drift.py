@@ -5,6 +5,7 @@ and, for statistics that are hard evidence, `lt(broken)`, whose failure means th
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -81,9 +82,14 @@ class DriftStatistic(ColumnMetric, CalculatedMetric):
 
 
 class CalibratedDrift(MetricContainer):
-    """Preset: the drift of some columns from the reference, see `detect_drift`."""
+    """Preset: the drift of some columns from the reference, see `detect_drift`.
+
+    The current rows are of the `days` from one to the day before another, in days since 1970, so that days
+    without rows are seen at both ends; by default, of the days from their first to their last.
+    """
 
     columns: list[str]
+    days: tuple[int, int] | None = None
     false_alarm: float = 0.01
     name: Check = INPUTS
 
@@ -104,7 +110,13 @@ class CalibratedDrift(MetricContainer):
         if self.name == SCORE:  # the reference has none on the days that the model was trained on
             reference = reference.dropna(subset=self.columns)
         windows = windows_of(reference, current, self.columns)
-        return [] if windows is None else detect_drift(*windows, self.false_alarm)
+        if windows is None:
+            return []
+        then, now = windows
+        if self.days:
+            first, end = self.days
+            now = replace(now, first=first, days=end - first)
+        return detect_drift(then, now, self.false_alarm)
 
 
 class LabelDrift(CalibratedDrift):

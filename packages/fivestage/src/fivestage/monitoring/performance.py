@@ -96,12 +96,15 @@ def judge(
     constant = np.full(len(truth), cost_model.best_constant_decision(usual if len(usual) else truth))
     saved = paired_difference(cost_model.price(truth, constant), cost_model.price(truth, decision), when)
     judged = (*_of_predictions(scored, contract), _of_costs(saved, contract))
-    summary, needed = judged[-1].sentence, contract.monitoring.min_label_share
+    missing, needed = "", contract.monitoring.min_label_share
     if share < needed:
-        summary = f"{share:.0%} of labels have arrived, {needed:.0%} are needed"
+        missing = f"{share:.0%} of labels have arrived, {needed:.0%} are needed"
+    elif np.ptp(when) == 0:
+        missing = "the labels are of one day, and chance shows only in several"
+    if missing:
         judged = tuple(replace(one, allowed=None) for one in judged)
     faults = tuple(one.sentence for one in judged if one.bad)
-    return Performance(expected, summary, rows, share, scored, judged, faults)
+    return Performance(expected, missing or judged[-1].sentence, rows, share, scored, judged, faults)
 
 
 def _of_predictions(scored: Metrics, contract: Contract) -> Iterator[JudgedScore]:
@@ -124,8 +127,8 @@ def _judged(
     value, low, high = scored[score].value, scored[score].low, scored[score].high
     off = value - target
     chance = not (low > target or high < target) or off * side < 0
-    sentence = words.format(off=f"{off:+.3f}")
-    sentence += f" ({low - target:+.3f} to {high - target:+.3f}), at most {allowed:g} allowed"
+    sentence = words.format(off=f"{off:+.3f}") + _interval(low - target, high - target, "+.3f")
+    sentence += f", at most {allowed:g} allowed"
     limits = (f"at least {target - allowed:g}", f"within ±{allowed:g}", f"at most {target + allowed:g}")
     shown = f"{value:{'' if target else '+'}.3f}, {limits[side + 1]}"
     return JudgedScore(score, 0.0 if chance else abs(off), allowed, sentence, shown)
@@ -134,10 +137,16 @@ def _judged(
 def _of_costs(saved: Difference, contract: Contract) -> JudgedScore:
     verb = "saves" if saved.mean >= 0 else "loses"
     money = f"{abs(saved.mean):,.0f} {contract.costs.currency} per 1,000 decisions"
-    sentence = f"{verb} {money} against the best constant decision ({saved.low:+,.0f} to {saved.high:+,.0f})"
+    sentence = f"{verb} {money} against the best constant decision"
+    sentence += _interval(saved.low, saved.high, "+,.0f")
     beyond, allowed = -saved.mean if saved.high < 0 else 0.0, contract.gates.max_loss_per_1000
     shown = f"{-saved.mean:+,.0f} {contract.costs.currency}, at most {allowed:,g}"
     return JudgedScore(LOSS, beyond, allowed, sentence, shown)
+
+
+def _interval(low: float, high: float, form: str) -> str:
+    """Return an interval in brackets; nothing for rows of one day, which have none."""
+    return "" if np.isnan(low) else f" ({low:{form}} to {high:{form}})"
 
 
 def score_names(contract: Contract) -> tuple[str, ...]:

@@ -197,7 +197,8 @@ def check_period(
     now = period_frame(seen, current, forecast, end, contract, as_of)
     then = period_frame(usual, rows.iloc[before], unseen, end, contract, as_of)
     columns = PeriodColumns.of(features, now, performance, contract)
-    snapshot = run_checks(checks(columns), now, then, contract, end)
+    report = checks(replace(columns, days=_days_of(served, current, contract)))
+    snapshot = run_checks(report, now, then, contract, end)
     failed = failed_tests(snapshot)
     faults = tuple(one.sentence for one in failed if one.kind == "performance")
     moved = tuple(one for one in failed if one.kind != "performance")
@@ -237,6 +238,21 @@ def _usable(
         else:
             usable[version] = one
     return usable, reasons
+
+
+def _days_of(served: Served, current: pd.DataFrame, contract: Contract) -> tuple[int, int]:
+    """Return the period's first day and the day after its last, without days at its ends that tell nothing.
+
+    These are days before a service started, and days whose requests cannot be judged, for example because
+    the data lack their rows until the outcomes are known.
+    """
+    asked = (served.log[contract.decision.time_column] - contract.decision.lead_seconds) // DAY
+    first, last = int(decision_day(current).min()), int(decision_day(current).max())
+    is_whole = served.span.after[0] > 0 and asked.min() >= first
+    return (
+        served.span.start // DAY if is_whole else first,
+        last + 1 if asked.max() > last else served.span.end // DAY,
+    )
 
 
 def _labels_due(reference: pd.DataFrame, contract: Contract) -> float:

@@ -42,6 +42,7 @@ class PeriodColumns:
     forecasts: tuple[str, ...]
     performance_metrics: tuple[JudgedScore, ...]  # from the labels that have arrived
     contract: Contract
+    days: tuple[int, int] | None = None  # the period's first and the day after its last, in days since 1970
 
     @classmethod
     def of(
