@@ -257,6 +257,16 @@ def test_versions_of_other_classes_or_actions_are_not_judged(
     assert "version 1 predicts other classes" in alone.causes[0].sentence
 
 
+def test_an_identity_that_is_of_another_type_now_is_not_found(warehouse: Warehouse, database: str) -> None:
+    """Numbers that are texts now stopped monitoring for good: they cannot be merged with the data's."""
+    old, due = warehouse.contract, warehouse.due().head(3)
+    log(database, [answered("some", due, np.full(3, 0.1), old)])
+    new = old.model_copy(update={"columns": {**old.columns, "order_number": old.columns["customer"]}})
+    rows = warehouse.rows.assign(order_number=warehouse.rows["order_number"].astype(str).astype(object))
+    served = read_served(database, rows, new, Span(*PERIOD))
+    assert (served.log["row"].tolist(), served.log["order_number"].tolist()) == ([-1] * 3, [""] * 3)
+
+
 def test_versions_with_a_feature_that_is_gone_do_not_stop_monitoring(warehouse: Warehouse) -> None:
     gone = warehouse.artifact.features[0]
     changed = replace(warehouse, features=warehouse.features.drop(columns=gone))

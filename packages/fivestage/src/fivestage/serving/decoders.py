@@ -81,9 +81,9 @@ class Record:
         self.example: Plain = {"kind": kind} if kind else {}
         self.example |= {field: _example(column) for field, column in columns.items()}
         self._converters = [
-            (field, _converter(column), "" if isinstance(column, CategoryColumn) else MISSING)
+            (field, converter(column), "" if isinstance(column, CategoryColumn) else MISSING)
             for field, column in columns.items()
-            if column.nullable or _converter(column) is not _unchanged
+            if column.nullable or converter(column) is not _unchanged
         ]
 
     def plain(self, message: Struct) -> Plain:
@@ -272,7 +272,7 @@ def _message(error: Exception, allowed: Sequence[str] = ()) -> str:
     return text
 
 
-def _converter(column: Column) -> Callable[[Any], Any]:
+def converter(column: Column) -> Callable[[Any], Any]:
     """Return the conversion of a column: integers (JavaScript may write 331.0), keys, timestamps."""
     match column:
         case NumberColumn(type="integer"):

@@ -11,8 +11,9 @@ import msgspec
 
 from fivestage.artifact.predictions import numbers_in
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import CategoryColumn, Column, Contract, NumberColumn, TimestampColumn
+from fivestage.contract.contract import CategoryColumn, Column, Contract, TimestampColumn
 from fivestage.features.stores import MISSING
+from fivestage.serving.decoders import converter
 from fivestage.serving.store import Store
 
 
@@ -66,24 +67,20 @@ def predictions(store: Store, contract: Contract, after: int = 0) -> Iterator[di
 
 def _reader(column: Column) -> Callable[[Any], Any]:
     """Return the conversion of a column's logged values, as for requests but without limits."""
-    convert: Callable[[Any], Any] = column.canonical if isinstance(column, CategoryColumn) else float
-    missing = "" if isinstance(column, CategoryColumn) else MISSING
-    if isinstance(column, TimestampColumn):
-        convert = _epoch_seconds
-    elif isinstance(column, NumberColumn) and column.type == "integer":
-        convert = int
+    kind: Any = {CategoryColumn: str, TimestampColumn: datetime}.get(type(column), float)
+    convert = _epoch_seconds if kind is datetime else converter(column)
 
     def read(value: Any) -> Any:
         try:
-            return missing if value is None else convert(value)
-        except (TypeError, ValueError, msgspec.ValidationError):
-            return missing
+            return convert(msgspec.convert(value, kind, strict=False))
+        except (ValueError, msgspec.ValidationError):
+            return "" if kind is str else MISSING
 
     return read
 
 
-def _epoch_seconds(text: Any) -> int:
-    return math.floor(msgspec.convert(text, datetime).timestamp())
+def _epoch_seconds(timestamp: datetime) -> int:
+    return math.floor(timestamp.timestamp())
 
 
 def count_requests(database: str) -> int:
