@@ -122,9 +122,9 @@ COMPILE = $(BIN)/python -m uv pip compile --quiet --universal --python-version 3
 
 # Updates the locks after a change to a pyproject.toml; ARGS=--upgrade updates to the newest versions.
 lock: $(BIN)/uv
-	$(COMPILE) pyproject.toml $(LIBRARY)/pyproject.toml --extra platform --group build --group data --group dev -o requirements.lock
-	$(COMPILE) pyproject.toml $(LIBRARY)/pyproject.toml --extra platform --group build --group install --group data --constraints requirements.lock -o requirements-run.lock
-	$(COMPILE) $(LIBRARY)/pyproject.toml --extra serving --constraints requirements.lock -o serving/requirements.lock
+	$(COMPILE) pyproject.toml $(LIBRARY)/pyproject.toml --extra platform --group serving --group build --group data --group dev -o requirements.lock
+	$(COMPILE) pyproject.toml $(LIBRARY)/pyproject.toml --extra platform --group serving --group build --group install --group data --constraints requirements.lock -o requirements-run.lock
+	$(COMPILE) $(LIBRARY)/pyproject.toml --extra serving --group serving --constraints requirements.lock -o serving/requirements.lock
 	@! grep -n '://' requirements*.lock */requirements.lock || \
 	    { echo "A lock file contains a URL: it must hold only names, versions and hashes." >&2; exit 1; }
 
