@@ -19,7 +19,6 @@ from fivestage.evaluation.metrics import Answers
 from fivestage.monitoring import evidently_quality
 from fivestage.monitoring.causes import (
     Cause,
-    Effect,
     explained,
     failed_tests,
     furthest_findings,
@@ -39,6 +38,7 @@ from fivestage.monitoring.period_report import period_frame, run_checks
 from fivestage.monitoring.workspace import add_run, open_workspace
 from tests.contract.contracts import contract_of
 from tests.monitoring.test_drift import FAULTS, PERIOD, REFERENCE, changed, window
+from tests.synthetic import prepared, synthetic_artifact
 
 INPUTS = ("temperature", "rain", "late_share", "minute", "place", "score")
 DAY = 24 * 3600
@@ -118,12 +118,6 @@ def test_a_test_says_the_value_its_limit_and_since_when() -> None:
     expected = r"temperature: missing share 57\.1%, was 0\.0%; since 1970-03-01, \d+\.\d times its limit"
     assert re.fullmatch(expected, cause.sentence)
     assert cause.series is not None
-    effects = {"temperature": Effect(shift=0.02, changed=0.04, loss_per_1000=123.4)}
-    (told,) = explained((cause,), effects, contract_of("binary"))
-    assert told.sentence.endswith(
-        "; it moves the mean prediction by +0.020 and changes 4.0% of decisions, "
-        f"which costs 123 {contract_of('binary').costs.currency} per 1,000 if the values are wrong"
-    )
 
 
 def test_labels_that_come_more_often_are_a_rate_shift_and_a_bad_period() -> None:
@@ -284,6 +278,8 @@ def test_an_alarm_of_a_class_has_its_name() -> None:
     contract = contract_of("multiclass")
     assert isinstance(contract, MulticlassContract)
     cause = Cause("label-rate shift", "label", "label-rate shift: class 1: label: the rate is higher")
-    (named,) = explained((cause,), {}, contract)
+    features = prepared("multiclass").features
+    given = (cause,), features, features, synthetic_artifact("multiclass")
+    (named,) = explained(*given, contract)
     assert named.sentence == f"label-rate shift: “{contract.label.classes[1]}”: label: the rate is higher"
-    assert explained((cause,), {}, contract_of("binary")) == (cause,)
+    assert explained(*given, contract_of("binary")) == (cause,)

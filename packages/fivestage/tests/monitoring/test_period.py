@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.monitoring import period as periods
 from fivestage.monitoring import served as served_log
-from fivestage.monitoring.causes import effects_of
+from fivestage.monitoring.causes import DATA, Cause, explained
 from fivestage.monitoring.drift import DAY_COLUMN, windows_of
 from fivestage.monitoring.evidently_drift import CalibratedDrift, LabelDrift
 from fivestage.monitoring.evidently_quality import LabelledRows
@@ -824,12 +825,21 @@ def test_the_effect_of_a_column_is_what_it_does_to_score_decisions_and_money(war
     usual, model = warehouse.features, warehouse.artifact
     numbers = [name for name in model.features if pd.api.types.is_numeric_dtype(usual[name])]
     now = usual.assign(**{name: usual[name].max() for name in numbers})
-    found = effects_of([*numbers, "no feature"], now, usual, model, warehouse.contract)
-    assert set(found) == set(numbers)
-    assert max(abs(one.shift) for one in found.values()) > 0.001
-    assert min(one.loss_per_1000 for one in found.values()) >= 0
-    still = effects_of(numbers[:1], usual, usual, model, warehouse.contract)[numbers[0]]
-    assert abs(still.shift) < 0.05
+    names = (*numbers, "no feature")
+    causes = [Cause(kind, name, name) for name in names for kind in ("input shift", "data broken")]
+    found = explained(tuple(causes), now, usual, model, warehouse.contract)
+    assert [one.kind for one in found] == ["data broken"] * len(names) + ["input shift"] * len(names)
+    broken, shifted = ([one.sentence for one in found if one.kind == kind] for kind in DATA)
+    assert (broken[-1], shifted[-1]) == ("no feature", "no feature")
+    told = r"; it moves the mean prediction by ([+-]0\.\d{3}) and changes (\d+\.\d)% of decisions"
+    moved = [re.search(told + "$", one) for one in shifted[:-1]]
+    shifts = [abs(float(one[1])) for one in moved if one]
+    assert shifts == sorted(shifts, reverse=True)
+    assert shifts[0] > 0.001
+    cost = rf"{told}, which costs [\d,]+ EUR per 1,000 if the values are wrong$"
+    assert [bool(re.search(cost, one)) for one in broken[:-1]] == [bool(one) for one in moved]
+    (still,) = explained((Cause("input shift", numbers[0], ""),), usual, usual, model, warehouse.contract)
+    assert "hardly" in still.sentence or abs(float(re.search(told, still.sentence)[1])) < 0.05  # type: ignore[index]
 
 
 def test_leaving_out_what_is_no_feature_is_a_sentence(warehouse: Warehouse) -> None:

@@ -1,7 +1,6 @@
 """Causes of an alarm, from the report's failed tests, and their effects on the model."""
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,7 +13,7 @@ from evidently.legacy.tests.base_test import TestStatus
 from fivestage.artifact.artifact import Artifact
 from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract
 from fivestage.contract.cost_model import VALUE, cost_model_of
-from fivestage.evaluation.daily import DECISIONS
+from fivestage.evaluation.daily import DECISIONS, Floats
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.monitoring.daily_statistics import ROWS
 from fivestage.monitoring.drift import DailySeries, Finding
@@ -32,26 +31,6 @@ UNMET = (TestStatus.ERROR, TestStatus.FAIL, TestStatus.WARNING)
 DATA = ("data broken", "input shift")
 LABEL_SUBJECT = "the label"
 EFFECT_ROWS, EFFECT_DRAWS = 500, 2
-
-
-@dataclass(frozen=True)
-class Effect:
-    """The effect of a column's current values on the model, compared with those of the days before."""
-
-    shift: float = 0.0  # of the mean forecast
-    changed: float = 0.0  # share of decisions
-    loss_per_1000: float = 0.0  # money, if the current values are wrong
-
-    def words(self, kind: Kind, currency: str) -> str:
-        """Return the effect as the last clause of a cause's sentence."""
-        if abs(self.shift) < NEGLIGIBLE and self.changed < NEGLIGIBLE:
-            return "; the score hardly changes"
-        words = (
-            f"; it moves the mean prediction by {self.shift:+.3f} and changes {self.changed:.1%} of decisions"
-        )
-        if kind != "data broken":
-            return words
-        return f"{words}, which costs {self.loss_per_1000:,.0f} {currency} per 1,000 if the values are wrong"
 
 
 @dataclass(frozen=True)
@@ -88,44 +67,49 @@ def furthest_findings(snapshot: Snapshot) -> tuple[Finding, ...]:
     return tuple(furthest.values())
 
 
-def effects_of(
-    columns: Iterable[str], current: pd.DataFrame, usual: pd.DataFrame, model: Artifact, contract: Contract
-) -> dict[str, Effect]:
-    """Estimate the effect of each of the model's columns by replacing it with randomly drawn usual values."""
+def explained(
+    causes: tuple[Cause, ...], current: pd.DataFrame, usual: pd.DataFrame, model: Artifact, contract: Contract
+) -> tuple[Cause, ...]:
+    """Add the effects of the model's columns and the names of classes, and sort each kind by its effects.
+
+    The effect of a column is that of its current values against usual ones, drawn at random.
+    """
+    kinds, found = [*DATA, "label-rate shift", "concept shift"], []
+    classes = contract.label.classes if isinstance(contract, MulticlassContract) else ()
+    names = {f"{place}": f"“{name}”" for place, name in enumerate(classes)}
     draw = np.random.default_rng(0)
     now, *then = (
         frame.iloc[draw.choice(len(frame), min(EFFECT_ROWS, len(current)))].reset_index(drop=True)
         for frame in (current, *[usual] * EFFECT_DRAWS)
     )
-    predicted, cost_model, effects = artifact_forecast(model, now), cost_model_of(contract.costs), {}
-    for name in (one for one in columns if one in model.features):
-        replaced = [artifact_forecast(model, now.assign(**{name: one[name]})) for one in then]
-        without = np.asarray(np.mean(replaced, axis=0), dtype=np.float64)
-        truth = without[:, VALUE] if isinstance(contract, RegressionContract) else without
-        decided, otherwise = model.decide(predicted), model.decide(without)
-        moved = np.atleast_1d((predicted - without).mean(axis=0))
-        loss = cost_model.price(truth, decided) - cost_model.price(truth, otherwise)
-        effects[name] = Effect(
-            shift=float(moved[np.abs(moved).argmax()]),
-            changed=float((decided != otherwise).mean()),
-            loss_per_1000=float(loss.mean()) * DECISIONS,
-        )
-    return effects
-
-
-def explained(
-    causes: tuple[Cause, ...], effects: Mapping[str, Effect], contract: Contract
-) -> tuple[Cause, ...]:
-    """Add the columns' effects and the names of classes to the causes, and sort each kind by its effects."""
-    kinds, found = [*DATA, "label-rate shift", "concept shift"], []
-    classes = contract.label.classes if isinstance(contract, MulticlassContract) else ()
-    names = {f"{place}": f"“{name}”" for place, name in enumerate(classes)}
     for cause in causes:
-        effect = effects.get(cause.subject, Effect())
-        words = effect.words(cause.kind, contract.costs.currency) if cause.subject in effects else ""
-        sentence = CLASS.sub(lambda index: names.get(index[1], index[0]), cause.sentence) + words
-        found.append((kinds.index(cause.kind), -abs(effect.shift), replace(cause, sentence=sentence)))
+        sentence, shift = CLASS.sub(lambda index: names.get(index[1], index[0]), cause.sentence), 0.0
+        if (name := cause.subject) in model.features:
+            replaced = [artifact_forecast(model, now.assign(**{name: one[name]})) for one in then]
+            forecasts = artifact_forecast(model, now), np.asarray(np.mean(replaced, axis=0))
+            shift, words = _effect(*forecasts, cause.kind, model, contract)
+            sentence += words
+        found.append((kinds.index(cause.kind), -abs(shift), replace(cause, sentence=sentence)))
     return tuple(cause for *_, cause in sorted(found, key=lambda one: one[:2]))
+
+
+def _effect(
+    forecast: Floats, usual: Floats, kind: Kind, model: Artifact, contract: Contract
+) -> tuple[float, str]:
+    """Return the shift of the mean forecast, and the last clause of a cause's sentence."""
+    decided, otherwise = model.decide(forecast), model.decide(usual)
+    moved = np.atleast_1d((forecast - usual).mean(axis=0))
+    shift, changed = float(moved[np.abs(moved).argmax()]), float((decided != otherwise).mean())
+    if abs(shift) < NEGLIGIBLE and changed < NEGLIGIBLE:
+        return shift, "; the score hardly changes"
+    words = f"; it moves the mean prediction by {shift:+.3f} and changes {changed:.1%} of decisions"
+    if kind != "data broken":
+        return shift, words
+    truth = usual[:, VALUE] if isinstance(contract, RegressionContract) else usual
+    cost_model = cost_model_of(contract.costs)
+    loss = float((cost_model.price(truth, decided) - cost_model.price(truth, otherwise)).mean()) * DECISIONS
+    money = f"{loss:,.0f} {contract.costs.currency} per 1,000"
+    return shift, f"{words}, which costs {money} if the values are wrong"
 
 
 def _metric(test: MetricTestResult, snapshot: Snapshot) -> Metric:

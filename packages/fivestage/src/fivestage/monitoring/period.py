@@ -21,7 +21,7 @@ from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import NAN, Floats
 from fivestage.evaluation.evaluate import answers_by_forecast, artifact_forecast, decision_day, slices_of
 from fivestage.evaluation.metrics import Estimate, Slice
-from fivestage.monitoring.causes import DATA, Cause, effects_of, explained, failed_tests, furthest_findings
+from fivestage.monitoring.causes import DATA, Cause, explained, failed_tests, furthest_findings
 from fivestage.monitoring.daily_statistics import ROWS
 from fivestage.monitoring.drift import Finding
 from fivestage.monitoring.evidently_drift import LABEL_COLUMN
@@ -202,7 +202,6 @@ def check_period(
     failed = failed_tests(snapshot)
     faults = tuple(one.sentence for one in failed if one.kind == "performance")
     moved = tuple(one for one in failed if one.kind != "performance")
-    effects = effects_of([one.subject for one in moved], seen, usual, newest, contract)
     here = np.flatnonzero(known)
     monitored = MonitoredPeriod(
         served.span,
@@ -213,7 +212,7 @@ def check_period(
         (
             *unknown_rows,
             *skew(log, current, difference, _columns_of(artifacts, contract)),
-            *explained(moved, effects, contract),
+            *explained(moved, seen, usual, newest, contract),
         ),
         slices_of(current.iloc[here], forecast[here], newest.decide(forecast[here]), contract),
         _shadow(served.challenger, last, log.iloc[here], current.iloc[here], contract),
