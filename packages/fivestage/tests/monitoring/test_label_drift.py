@@ -76,6 +76,27 @@ def test_a_higher_rate_with_unchanged_inputs_is_seen_as_by_a_plain_rule_on_the_b
     assert false <= 1
 
 
+def test_a_level_whose_labels_stopped_is_seen() -> None:
+    """Its mean error was taken over all rows, and so stayed below the minimum limit."""
+    draw, rows, levels = np.random.default_rng(6), 500, np.array(list("abcdefgh"))
+
+    def days(first: int, number: int) -> tuple[Window, Floats, Floats]:
+        day = np.repeat(np.arange(first, first + number), rows)
+        chance = draw.choice([0.1, 0.2, 0.3], day.size)
+        frame = pd.DataFrame({"x": draw.normal(size=day.size), "level": draw.choice(levels, day.size)})
+        return Window(frame, day, first, number), (draw.random(day.size) < chance).astype(np.float64), chance
+
+    usual, label, chance = days(0, REFERENCE)
+    now, label_now, chance_now = days(REFERENCE, PERIOD)
+    stopped = np.where(now.frame["level"] == "c", 0.0, label_now)
+    silent, loud = (
+        drifted(label_findings((usual, now), (label, given), (chance, chance_now), "binary", 0.01))
+        for given in (label_now, stopped)
+    )
+    assert silent == set()
+    assert "level" in loud
+
+
 def test_labels_that_arrive_days_later_alarm_falsely_as_often_as_stated() -> None:
     """At the end of each week, in the reference too, the labels of its last days had not arrived."""
     draw, alarms, trials = np.random.default_rng(9), 0, 40

@@ -7,7 +7,7 @@ a change of the label's rate from a change of its relation to the inputs. Each c
 | statistic | formula, over the days of a window or, for ranks, of each of its days | what moved |
 |---|---|---|
 | label bias | sum of residuals / rows; the same with weights, for confident rows | the rate |
-| label by input | sum of weighted residuals x input / weights, for the score and each input | the relation |
+| label by input | the same with weights x an input or the score / weights x its size | the relation |
 
 A bad day moves together all rows about which the model is not confident, so rows are weighted by the inverse
 cube of their spread: of weeks with a rate 10 points higher, that detects 99%, the inverse square 97%. Windows
@@ -36,7 +36,7 @@ LABEL, CONFIDENT_ROWS, SCORE_INPUT = "label", "label of confident rows", "the sc
 SMALLEST_VARIANCE = 0.01  # added to that of a label, so that no single confident row dominates
 SMALLEST_WIDTH = 0.2  # share of the median width, added to an interval's width for the same reason
 MAX_WIDTHS = 5.0  # limit of a residual, in widths of the interval
-CHANGED = "its relation to the label has changed: mean product with the error {now:+.3f}, was {then:+.3f}"
+CHANGED = "its relation to the label has changed: mean error weighted by it {now:+.3f}, was {then:+.3f}"
 BIAS = "{label} by {now:+.1%}, was {then:+.1%}"
 RATE = Statistic("label bias", LEAST_SHARE, jackknifed=True, ranked=True, words=BIAS)
 MEANING = Statistic("label by input", LEAST_SHARE, jackknifed=True, ranked=True, words=CHANGED)
@@ -88,7 +88,7 @@ def label_statistics(
             (prefix + CONFIDENT_ROWS, f"among confident rows, {words}", by_day(weighted), weights),
         ]
         relation += [
-            (prefix + name, "", by_day(weighted * one), weights)
+            (prefix + name, "", by_day(weighted * one), by_day(weight * np.abs(one)))
             for name, one in zip(names, (score, *inputs), strict=True)
         ]
     return [DailyStatistic.of(RATE, rate), DailyStatistic.of(MEANING, relation)]
