@@ -42,7 +42,7 @@ def monitor_period(
     """Run the checks on a period of service, and on earlier ones whose labels have arrived since."""
     contract, database, checked = PROBLEM.contract, Settings.of_folder(folder).database_url, []
     for served in periods_to_check(database, rows, (start, end), log_offsets, past, contract):
-        versions = {one: REGISTRY.artifact_of(one) for one in served.log["model_version"].unique()}
+        versions = {one: REGISTRY.artifact_of(one) for one in served.versions}
         try:
             monitored, snapshot = check_period(rows, features, served, versions, contract, checks)
         except UserError as error:  # the table's first days may be gone

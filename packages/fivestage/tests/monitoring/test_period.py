@@ -246,9 +246,11 @@ def test_versions_of_other_classes_or_actions_are_not_judged(
         request = json.dumps({"rows": json_rows(some, contract.columns)})
         record = (version, 0.0, version, 0, 100, request, msgspec.json.encode(answer).decode())
         log(database, [PredictionRecord(*record)])
+        shadows(database, ShadowRecord(version, 0.0, "9", json.dumps([[0.5, 0.5]] * len(some))))
     served = read_served(database, one.rows, new, Span(*PERIOD))
-    artifacts = {"1": replace(artifact, contract=old), "2": artifact}
+    artifacts = {"1": replace(artifact, contract=old), "2": artifact, "9": replace(artifact, contract=old)}
     found = monitored(several, served, artifacts)
+    assert (served.challenger, found.shadow) == ("9", None)
     assert (found.performance.rows, found.versions, found.broken) == (len(due) - half, ("2",), ())
     (warning,) = warned
     assert warning.startswith(f"{half} of {len(due)} predictions from {day_of(PERIOD[0])} are not judged: ")
@@ -324,7 +326,7 @@ def test_a_challenger_is_paired_with_the_champion_that_serves_at_the_end(
         log(database, [answered(name, due[part], forecast[part], contract, version)])
         shadows(database, ShadowRecord(name, 0.0, "7", json.dumps(truth[part].tolist())))
     served = read_served(database, warehouse.rows, contract, Span(*PERIOD))
-    found = monitored(warehouse, served, dict.fromkeys("12", warehouse.artifact)).shadow
+    found = monitored(warehouse, served, dict.fromkeys("127", warehouse.artifact)).shadow
     assert found is not None
     known = (due["known_at"] < PERIOD[1]).to_numpy()
     assert sum(found.rows) == known[half:].sum()

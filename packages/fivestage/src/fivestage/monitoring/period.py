@@ -134,7 +134,7 @@ def check_period(
         rows: All decisions in the data, with their labels and the times when these became known.
         features: The features of the same rows.
         served: The period's predictions from the log.
-        versions: The artifact of each version that served, or why nobody can predict with it any more.
+        versions: The artifact of each version of `served`, or why nobody can predict with it any more.
             Predictions of these are not judged, nor those of other classes or actions than the contract's.
         contract: The problem's contract.
         checks: Builds the project's report for a period, see `PeriodColumns`.
@@ -159,7 +159,7 @@ def check_period(
     left_out = log["model_version"].isin(reasons)
     if left_out.all():
         return _unjudged(served, "no version can be judged", "; ".join(reasons.values())), None
-    if reasons:
+    if left_out.any():
         counted = f"{left_out.sum():,} of {len(log):,} predictions from {day_of(start)} are not judged"
         logger.warning("%s: %s.", counted, "; ".join(reasons.values()))
     log = log[~left_out]
@@ -202,7 +202,7 @@ def check_period(
     failed = failed_tests(snapshot)
     faults = tuple(one.sentence for one in failed if one.kind == "performance")
     moved = tuple(one for one in failed if one.kind != "performance")
-    here = np.flatnonzero(known)
+    here, challenger = np.flatnonzero(known), served.challenger if served.challenger in artifacts else ""
     monitored = MonitoredPeriod(
         served.span,
         served_by,
@@ -215,7 +215,7 @@ def check_period(
             *explained(moved, seen, usual, newest, contract),
         ),
         slices_of(current.iloc[here], forecast[here], newest.decide(forecast[here]), contract),
-        _shadow(served.challenger, last, log.iloc[here], current.iloc[here], contract),
+        _shadow(challenger, last, log.iloc[here], current.iloc[here], contract),
         _labels_due(then, contract),
     )
     return monitored, snapshot

@@ -34,6 +34,12 @@ class Served:
     challenger: str = ""  # the version whose forecasts are in the column `SHADOW`; empty if there are none
     as_of: int = 0  # labels known by then count, epoch seconds; 0 is the period's end
 
+    @property
+    def versions(self) -> list[str]:
+        """The versions that served, and the challenger if there is one."""
+        served: list[str] = self.log["model_version"].unique().tolist()
+        return [*served, self.challenger] if self.challenger else served
+
     def label_share(self, rows: pd.DataFrame) -> float:
         """Return the share of the requested rows whose labels were known at `as_of`, as `judge` counts it."""
         if self.log.empty:
