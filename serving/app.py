@@ -18,13 +18,14 @@ JSON = "application/json"
 def create_app(problem: Problem, settings: Settings) -> FastAPI:
     """Create the application that serves a problem; it loads the model on startup."""
     app = PredictionApp(problem, settings)  # FastAPI with API keys, limits, metrics and problem details
-    service = app.service
+    service = app.service  # predicts and logs, without HTTP
 
-    # `reads_rows` documents body and response; the service itself decodes the raw body by the contract.
+    # `reads_rows` and `reads_events` document body and response; the service decodes the body by the contract.
     @app.post("/predict", tags=["Predictions"], **app.reads_rows)
     async def predict(request: Request, explain: bool = False) -> Response:  # noqa: FBT001, FBT002 (a query parameter)
         """Predict one row or many; `explain` adds the features that contributed most to each prediction."""
-        request_id, predictions = await service.predict(await app.read(request), explain=explain)
+        body = await app.read(request)  # decompressed; refused if it is too large or not JSON
+        request_id, predictions = await service.predict(body, explain=explain)  # as JSON, already in the log
         return Response(predictions, headers={"x-request-id": request_id}, media_type=JSON)
 
     @app.post("/outcomes", tags=["Predictions"], **app.reads_events)
@@ -45,7 +46,8 @@ def create_app(problem: Problem, settings: Settings) -> FastAPI:
             raise ProblemError(409, service.reload_error)
         return service.describe()
 
-    app.add_standard_routes()  # form, health checks, metrics, documentation, Open Inference Protocol
+    # The form, health checks, metrics, documentation and Open Inference Protocol; a route above goes first.
+    app.add_standard_routes()
     return app
 
 

@@ -277,7 +277,9 @@ def test_a_middleware_and_a_handler_of_ones_own_see_requests_that_take_the_short
         assert (refused.status_code, refused.text) == (418, "mine: body")
         assert service.client.get("/below/broken").status_code == 500
         until(lambda: "request failed" in [one.getMessage() for one in caplog.records])
-        assert 'handler="/mine",method="POST",status="418"} 1.0' in service.client.get("/metrics").text
+        counted = service.client.get("/metrics").text
+        assert 'handler="/mine",method="POST",status="418"} 1.0' in counted
+        assert 'handler="/below/broken",method="GET",status="500"} 1.0' in counted
     wrapped = create_app(synthetic_problem("binary"), deployed.settings)
     wrapped.add_middleware(GZipMiddleware, minimum_size=1)
     with running(deployed.settings, wrapped) as service:

@@ -132,7 +132,10 @@ class RequestMiddleware:
     def _count(
         self, scope: Scope, headers: dict[bytes, bytes], start: Message | None, seconds: float
     ) -> None:
-        handler = getattr(scope.get("route"), "path", "unmatched")
+        route = scope.get("route")
+        handler = getattr(route, "path", "unmatched")
+        if "app_root_path" in scope and not isinstance(route, Mount):  # a route of a mounted application
+            handler = scope["root_path"].removeprefix(scope["app_root_path"]) + handler
         status = start["status"] if start is not None else 400  # the client disconnected
         self._metrics.answered(scope["method"], handler, status, seconds)
         if self._log:

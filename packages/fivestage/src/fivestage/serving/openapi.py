@@ -60,9 +60,7 @@ def show_refusals(document: Json) -> None:
         problem_responses = {str(status): response for status, response in refusals(*statuses).items()}
         operation["responses"] = problem_responses | responses
     schemas = document["components"]["schemas"]
-    described = str(
-        [document["paths"], document.get("webhooks")]
-    )  # callbacks and webhooks may still need them
+    described = str([document["paths"], document.get("webhooks")])  # callbacks and webhooks may need them
     if "HTTPValidationError" in schemas and "HTTPValidationError" not in described:
         del schemas["HTTPValidationError"], schemas["ValidationError"]
 

@@ -66,9 +66,7 @@ class ServiceApp(FastAPI):
             responses=refusals(*GUARDED),
         )
         answer_with_problem_details(self)
-        if (
-            settings.origins
-        ):  # browsers ask before they send JSON to another site, and hide the answer's headers
+        if settings.origins:  # browsers ask before they send JSON to another site, and hide response headers
             self.add_middleware(
                 CORSMiddleware,
                 allow_origins=sorted(settings.origins),
