@@ -20,7 +20,7 @@ def create_app(problem: Problem, settings: Settings) -> FastAPI:
     app = PredictionApp(problem, settings)  # FastAPI with API keys, limits, metrics and problem details
     service = app.service  # predicts and logs, without HTTP
 
-    # `reads_rows` and `reads_events` document body and response; the service decodes the body by the contract.
+    # `reads_rows` and `reads_events` document body and response; the service decodes by the contract.
     @app.post("/predict", tags=["Predictions"], **app.reads_rows)
     async def predict(request: Request, explain: bool = False) -> Response:  # noqa: FBT001, FBT002 (a query parameter)
         """Predict one row or many; `explain` adds the features that contributed most to each prediction."""
