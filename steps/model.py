@@ -74,7 +74,7 @@ def evaluate_challenger(
         not_compared = "this run starts from scratch, whatever the champion is"
     elif champion == version.version:
         not_compared = "this version is the champion itself"
-    champion_answers = not_compared or REGISTRY.champion_answers(champion, window_features)
+    champion_answers = not_compared or REGISTRY.champion_answers(champion, window_features, contract)
     evidence = Evidence.of(challenger, PROBLEM.features, window, baseline_savings(sample), probes.found)
     return run_gates(window, answers, champion_answers, evidence, contract)
 

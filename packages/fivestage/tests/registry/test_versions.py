@@ -12,13 +12,14 @@ from fivestage.artifact.artifact import MODEL, Artifact, artifact_digest
 from fivestage.artifact.calibration import Calibration
 from fivestage.common.errors import UserError
 from fivestage.deployment.local_process import fetch_versions
+from fivestage.evaluation.metrics import Answers
 from fivestage.orchestration.databases import open_stores
 from fivestage.registry.training_runs import TrainingDetails
 from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.serving.served_version import read_served_version
 from fivestage.serving.service_settings import Settings
 from fivestage.training.leaderboard import LeaderboardRow
-from tests.synthetic import synthetic_artifact, synthetic_problem
+from tests.synthetic import prepared, synthetic_artifact, synthetic_problem
 
 REGISTRY = ModelRegistry("registry-tests")
 CHOSEN = LeaderboardRow(
@@ -128,6 +129,18 @@ def test_a_version_that_cannot_predict_any_more_says_why(
     why = str(REGISTRY.artifact_of(version.version))
     assert why.startswith(f"version {version.version} cannot predict any more: ")
     assert "this code reads 99" in why
+
+
+def test_a_champion_that_decides_on_other_actions_is_not_compared() -> None:
+    """Its decisions were priced as the contract's actions of the same place, or had none."""
+    artifact, registry = synthetic_artifact("multiclass"), ModelRegistry("other-actions")
+    contract, features = artifact.contract, prepared("multiclass").features[:9]
+    champion = registry.register(artifact, TRIED)
+    assert isinstance(registry.champion_answers(champion.version, features, contract), Answers)
+    actions = dict(reversed(contract.costs.actions.items()))
+    costs = contract.costs.model_copy(update={"actions": actions})
+    why = registry.champion_answers(champion.version, features, contract.model_copy(update={"costs": costs}))
+    assert why == "the champion, version 1, decides on other actions than the contract has now"
 
 
 def test_an_unknown_version_is_a_sentence(version: Version) -> None:

@@ -32,7 +32,7 @@ from fivestage.common.database import unanswered
 from fivestage.common.errors import UserError
 from fivestage.common.revision import commit
 from fivestage.common.settings import VAR
-from fivestage.contract.contract import day_of, epoch_of, iso
+from fivestage.contract.contract import Contract, day_of, epoch_of, iso
 from fivestage.data.splits import TemporalSplit
 from fivestage.evaluation.evaluate import answers_of
 from fivestage.evaluation.metrics import Answers
@@ -261,22 +261,27 @@ class ModelRegistry:
         except FormatError as error:
             return f"version {version} cannot predict any more: {error}"
 
-    def champion_answers(self, version: str, features: pd.DataFrame) -> Answers | str:
+    def champion_answers(self, version: str, features: pd.DataFrame, contract: Contract) -> Answers | str:
         """Return the champion's forecasts and decisions, or why it cannot be compared with a challenger.
 
         Args:
             version: The champion's number.
             features: Rows x features, by name, text as text.
+            contract: The problem's contract as it is now, which prices the decisions.
 
         Returns:
-            The answers, one per row. A sentence if the champion is of another artifact format, or was trained
-            with a feature that the project no longer has.
+            The answers, one per row. A sentence if the champion is of another artifact format, was trained
+            with a feature that the project no longer has, or decides on other actions.
 
         Raises:
             UserError: If the registry does not have it, or its artifact is damaged or not the registered one.
         """
         try:
-            return answers_of(self.open(version)[1], features)
+            artifact = self.open(version)[1]
+            theirs, ours = ([*getattr(one.costs, "actions", ())] for one in (artifact.contract, contract))
+            if theirs != ours:
+                return f"the champion, version {version}, decides on other actions than the contract has now"
+            return answers_of(artifact, features)
         except FormatError as error:
             return f"the champion, version {version}, cannot predict: {error}"
 
