@@ -180,6 +180,7 @@ def test_a_period_in_which_the_contract_changed_is_checked(warehouse: Warehouse,
         ("channel", {"values": ("post",)}, "phone"),
         ("deliver_at", {"max": datetime(2020, 1, 1, tzinfo=UTC)}, 1714266240),
         ("channel", None, math.nan),
+        ("amount", {}, math.nan),
     ],
 )
 @pytest.mark.parametrize("number", [1, 3])
@@ -191,17 +192,23 @@ def test_what_was_logged_is_read_though_the_contract_has_other_limits_now(
     expected: float | str,
     number: int,
 ) -> None:
-    """A limit that was made narrower stopped monitoring for good, too; without a change, the type is new."""
+    """A limit that was made narrower stopped monitoring for good, too; without a change, the type is new.
+
+    A number of what is a time now was read as one of the year 1970.
+    """
     old, due = warehouse.contract, warehouse.due().head(number)
     record = answered("some", due, np.full(number, 0.1), old)
     if number == 1:  # as the service logs it
         record = record._replace(request=json.dumps(json.loads(record.request)["rows"][0]))
     log(database, [record])
-    changed = old.columns["amount"] if change is None else old.columns[name].model_copy(update=change)
+    if change:
+        changed = old.columns[name].model_copy(update=change)
+    else:
+        changed = old.columns["amount" if change is None else "deliver_at"]
     new = old.model_copy(update={"columns": {**old.columns, name: changed}})
     served = read_served(database, warehouse.rows, new, Span(*PERIOD))
     assert served.log["row"].tolist() == due.index.tolist()
-    assert served.log[name][0] == expected or (change is None and math.isnan(served.log[name][0]))
+    assert served.log[name][0] == expected or (not change and math.isnan(served.log[name][0]))
 
 
 def earlier_contract(contract: Contract, change: str) -> Contract:
@@ -422,6 +429,22 @@ def test_a_request_for_a_day_far_ahead_is_not_waited_for(warehouse: Warehouse, d
     log(database, [answered("due", due, np.full(len(due), 0.1), contract)])
     served = read_served(database, warehouse.rows, contract, Span(start, end))
     assert (len(served.log), served.span.next, served.span.has_later) == (len(due), (2, 0), False)
+
+
+def test_an_outage_longer_than_the_reference_does_not_stop_monitoring(
+    warehouse: Warehouse, database: str
+) -> None:
+    """Requests after it counted as far ahead: they were never read, and each week failed."""
+    contract, (start, end) = warehouse.contract, PERIOD
+    away = (contract.monitoring.reference_days + DAYS + 1) * DAY
+    due = warehouse.due().head(10)
+    again = due.assign(deliver_at=due["deliver_at"] + away)
+    for name, rows, at in (("before", due, start), ("after", again, start + away)):
+        log(database, [answered(name, rows, np.full(10, 0.1), contract)._replace(at=float(at))])
+    served = read_served(database, warehouse.rows, contract, Span(start, end))
+    assert (len(served.log), served.span.next, served.span.has_later) == (10, (1, 0), True)
+    outage = read_served(database, warehouse.rows, contract, Span(end, end + DAYS * DAY, (1, 0)))
+    assert (len(outage.log), outage.span.next, outage.span.has_later) == (0, (1, 0), True)
 
 
 def test_of_an_outage_all_of_the_log_is_read(

@@ -54,7 +54,7 @@ def read_served(database: str, rows: pd.DataFrame, contract: Contract, span: Spa
     Of several predictions per identity the last counts. A period that is read again is read only up to its
     last predictions, because rows that were sent again later were not decided by these. Of what was logged
     after the period's end, which is much where periods were missed, reading stops at `ROWS_AT_ONCE` rows in a
-    row that are all of later periods. Requests more than `reference_days` ahead wait for no period.
+    row that are all of later periods. Requests for a day more than `reference_days` ahead are not waited for.
     """
     start, end, ends = span.start, span.end, span.last or (math.inf, math.inf)
     inside, later, last, logged_at = [], [], span.after[0], 0.0
@@ -65,7 +65,8 @@ def read_served(database: str, rows: pd.DataFrame, contract: Contract, span: Spa
             frame, last, logged_at = pd.DataFrame(some), some[-1]["number"], some[-1]["answered_at"]
             at = frame[contract.decision.time_column] - contract.decision.lead_seconds
             inside.append(frame[(at >= start) & (at < end)])
-            near = (at >= end) & (at < end + contract.monitoring.reference_days * DAY)
+            seen_by = np.maximum(frame["answered_at"], end)
+            near = (at >= end) & (at < seen_by + contract.monitoring.reference_days * DAY)
             later.append(frame.loc[near, ["number", "request_id"]].drop_duplicates())
             if some[0]["answered_at"] >= end and (at >= end).all() and any(map(len, inside)):
                 last = some[0]["number"] - 1  # the next period reads these rows again

@@ -72,8 +72,8 @@ def _reader(column: Column) -> Callable[[Any], Any]:
 
     def read(value: Any) -> Any:
         try:
-            return convert(msgspec.convert(value, kind, strict=False))
-        except (ValueError, msgspec.ValidationError):
+            return convert(msgspec.convert(value, kind))
+        except ValueError:
             return "" if kind is str else MISSING
 
     return read
