@@ -42,10 +42,10 @@ def monitor_period(
     """Run the checks on a period of service, and on earlier ones whose labels have arrived since."""
     contract, database, checked = PROBLEM.contract, Settings.of_folder(folder).database_url, []
     for served in periods_to_check(database, rows, (start, end), log_offsets, past, contract):
-        versions = {one: REGISTRY.artifact_of(one) for one in served.versions}
         try:
+            versions = {one: REGISTRY.artifact_of(one) for one in served.versions}
             monitored, snapshot = check_period(rows, features, served, versions, contract, checks)
-        except UserError as error:  # the table's first days may be gone
+        except UserError as error:  # an artifact or the table's first days may be gone
             if not served.as_of:
                 raise
             logger.warning("The period from %s cannot be judged: %s", day_of(served.span.start), error)

@@ -235,6 +235,32 @@ def test_an_old_period_whose_versions_are_gone_stays_as_it_was(
     assert warned == ["The period from 1970-01-01 cannot be judged: no version can be judged."]
 
 
+def test_an_old_period_whose_artifact_is_damaged_does_not_stop_the_latest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    few = Performance({"cost_per_1000": Estimate(float("nan"))}, "", 10, 0.1)
+    warned: list[str] = []
+    monkeypatch.setattr(monitor.logger, "warning", lambda text, *given: warned.append(text % given))
+
+    def artifact_of(version: str) -> str:
+        if version == "3":
+            raise UserError("The artifact is damaged.")
+        return f"artifact {version}"
+
+    served = [
+        Served(Span(start, start + 7 * DAY), pd.DataFrame({"model_version": [version]}), as_of=as_of)
+        for start, version, as_of in ((0, "3", 21 * DAY), (14 * DAY, "4", 0))
+    ]
+    monkeypatch.setattr(monitor, "REGISTRY", SimpleNamespace(artifact_of=artifact_of))
+    monkeypatch.setattr(monitor, "periods_to_check", lambda *_: served)
+    monkeypatch.setattr(monitor, "check_period", lambda *of: (MonitoredPeriod(of[2].span, (), few), None))
+    monkeypatch.setattr(monitor, "_log", lambda *_: None)
+    nothing = pd.DataFrame()
+    found = monitor.monitor_period.entrypoint(nothing, nothing, str(tmp_path), 14 * DAY, 21 * DAY, (3, 1), [])
+    assert (found.span.start, found.matured) == (14 * DAY, ())
+    assert warned == ["The period from 1970-01-01 cannot be judged: The artifact is damaged."]
+
+
 def test_periods_that_can_be_judged_now_are_checked_with_the_latest(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
