@@ -262,7 +262,7 @@ def test_a_middleware_and_a_handler_of_ones_own_see_requests_that_take_the_short
         assert not await request.is_disconnected()
         raise LookupError((await request.body()).decode())
 
-    app.mount("/below", below := FastAPI())
+    app.mount("/below/{name}", below := FastAPI())
 
     @below.get("/broken")
     async def broken() -> None:
@@ -275,11 +275,12 @@ def test_a_middleware_and_a_handler_of_ones_own_see_requests_that_take_the_short
     with running(deployed.settings, app) as service:
         refused = service.client.post("/mine", content=b"body")
         assert (refused.status_code, refused.text) == (418, "mine: body")
-        assert service.client.get("/below/broken").status_code == 500
+        assert service.client.get("/below/one/broken").status_code == 500
+        assert service.client.get("/below/other/broken").status_code == 500
         until(lambda: "request failed" in [one.getMessage() for one in caplog.records])
         counted = service.client.get("/metrics").text
         assert 'handler="/mine",method="POST",status="418"} 1.0' in counted
-        assert 'handler="/below/broken",method="GET",status="500"} 1.0' in counted
+        assert 'handler="/below/{name}/broken",method="GET",status="500"} 2.0' in counted
     wrapped = create_app(synthetic_problem("binary"), deployed.settings)
     wrapped.add_middleware(GZipMiddleware, minimum_size=1)
     with running(deployed.settings, wrapped) as service:

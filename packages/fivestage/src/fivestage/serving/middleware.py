@@ -132,10 +132,10 @@ class RequestMiddleware:
     def _count(
         self, scope: Scope, headers: dict[bytes, bytes], start: Message | None, seconds: float
     ) -> None:
-        route = scope.get("route")
+        mount, route = scope.get("mount"), scope.get("route")
         handler = getattr(route, "path", "unmatched")
-        if "app_root_path" in scope and not isinstance(route, Mount):  # a route of a mounted application
-            handler = scope["root_path"].removeprefix(scope["app_root_path"]) + handler
+        if mount and route is not mount:  # a route of the mounted application
+            handler = mount.path + handler
         status = start["status"] if start is not None else 400  # the client disconnected
         self._metrics.answered(scope["method"], handler, status, seconds)
         if self._log:
@@ -174,7 +174,8 @@ class AdmissionMiddleware:
             await self._routed(scope, receive, send)
             return
         route, child_scope = first_match(scope, self._router.routes)
-        scope.update({"router": self._router, "route": route, **child_scope})
+        mount = route if isinstance(route, Mount) else None
+        scope.update({"router": self._router, "route": route, "mount": mount, **child_scope})
         handle = self._routed if route is None else route.handle
         if any(one is route for one in self._public):
             await handle(scope, receive, send)
