@@ -130,6 +130,19 @@ def test_periods_follow_one_another_and_are_remembered(loop: RetrainingLoop, sta
     ]
 
 
+def test_a_period_that_is_checked_again_by_hand_is_read_from_the_same_place(
+    loop: RetrainingLoop, stand: Stand
+) -> None:
+    """Read from the log's beginning, it counted as the first, which may begin without requests."""
+    monitored(loop, stand, GOOD, GOOD)
+    before, start = loop.state(), TRAINED + LENGTH
+    stand.verdicts = [GOOD, GOOD]
+    for at, offset in ((start, (120, 1)), (start + DAY, (0, 0))):
+        loop.check(str(day_of(at)))
+        assert stand.monitored[-1] == (at, at + LENGTH, offset, 0, [])
+    assert loop.state() == before
+
+
 def test_a_period_that_is_judged_late_replaces_what_was_known_of_it(
     loop: RetrainingLoop, stand: Stand
 ) -> None:

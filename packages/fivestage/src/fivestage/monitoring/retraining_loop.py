@@ -122,7 +122,8 @@ class RetrainingLoop:
         """
         start = epoch_of(as_of)
         end = start + self.contract.monitoring.period_seconds
-        return self.pipelines.monitor(self.folder, start, end, (0, 0), [], [])
+        known = {one.span.start: one.span.after for one in self.state().periods}
+        return self.pipelines.monitor(self.folder, start, end, known.get(start, (0, 0)), [], [])
 
     def monitor_next(self) -> "tuple[MonitoredPeriod, RetrainingDecision] | None":
         """Monitor the next finished period and store the result; return None if there is none yet.
