@@ -18,7 +18,7 @@ class SingleWrite:
     def write(self, data: bytes) -> None:
         """Write head and body together."""
         if data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and not data.startswith(INTERIM):
-            self._head = data
+            self._head += data  # perhaps a part of a body that looks like a head
         elif (data or self._head) and not self.is_closing():  # else the client is gone
             self._transport.write(self._head + data)
             self._head = b""
