@@ -8,21 +8,36 @@ it sends `connection: close` and still answers requests that were already on the
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.single_write import SingleWrite
 
 MAX_HEAD_BYTES = 65_536  # of a request without its body
+# Parsed at once: a request takes a hundred times as much memory once parsed, and a packet may have thousands.
+PIECE_BYTES = 4096
 LINGER_SECONDS = 0.3  # from the stop to the first `connection: close`
 # A stopping service closes a connection without announcing it only after it was idle for this long, as its
 # client may be sending the next request, which would be lost.
 IDLE_SECONDS = 3
 
 
+class PipelineFlow(FlowControl):
+    """Reads no further while received data waits for the answers to earlier requests."""
+
+    waiting = b""
+
+    def resume_reading(self) -> None:
+        """See uvicorn, which calls it for each request that asks for its body."""
+        if not self.waiting:
+            super().resume_reading()
+
+
 class LimitedHttpProtocol(HttpToolsProtocol):
     """One connection of a client."""
 
+    flow: PipelineFlow
     scope: Any  # of the newest request; None before the first
     cycle: Any  # the newest request whose head is complete; None before the first
 
@@ -38,6 +53,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(SingleWrite(transport))  # type: ignore[arg-type]
+        self.flow = PipelineFlow(self.transport)
         self.loop.call_later(1, self._count_second)
         if self._service.draining:  # accepted while the port was being closed
             self.shutdown()
@@ -46,8 +62,15 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if self._refusal:
-            return
+        data, start = self.flow.waiting + data, 0
+        while start < len(data) and not (self.pipeline or self._refusal or self.transport.is_closing()):
+            self._parse(data[start : start + PIECE_BYTES])
+            start += PIECE_BYTES
+        self.flow.waiting = data[start:]
+        if self.flow.waiting:
+            self.flow.pause_reading()
+
+    def _parse(self, data: bytes) -> None:
         self._head_bytes += len(data)
         while data:
             try:
@@ -59,7 +82,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             except HttpParserError:
                 self._refuse(ProblemError(400, "Invalid HTTP request received."))
                 return
-        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._head_bytes > MAX_HEAD_BYTES:
             detail = f"The request's headers or trailers are too long: send at most {MAX_HEAD_BYTES} bytes."
             self._refuse(ProblemError(431, detail))
 
@@ -105,11 +128,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.transport.write(b"")  # flush a head without a body
         self._waited_seconds = 0
         if not self.transport.is_closing():
-            self.flow.resume_reading()
             if self.pipeline:
                 self._start_asgi_task(*self.pipeline.pop())
             elif self._refusal:
                 self._refuse(self._refusal)
+            self.data_received(b"")
+            self.flow.resume_reading()
 
     def shutdown(self) -> None:
         """Stop after answering the requests that have begun or may already be on their way."""
