@@ -54,7 +54,12 @@ def test_with_keys_set_only_their_holders_come_in(deployed: Deployed, traffic: T
             assert refused.status_code == 401
             assert refused.headers["content-type"] == PROBLEM
             assert refused.headers["www-authenticate"] == "Bearer"
-        for headers in ({"X-API-Key": "first"}, {"Authorization": "Bearer second"}):
+        accepted = (
+            {"X-API-Key": "first"},
+            {"Authorization": "Bearer second"},
+            {"Authorization": "bearer first"},
+        )
+        for headers in accepted:
             assert ask.post("/predict", json=traffic.request(0), headers=headers).status_code == 200
         assert ask.post("/outcomes", json={}).status_code == 401
         assert ask.post("/reload").status_code == 401

@@ -19,6 +19,7 @@ MAX_CLIENTS = 10_000  # tracked by the rate limit; beyond that the least recent 
 REFUSAL_SECONDS = 0.1
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 OWN_SITE = frozenset((b"same-origin", b"none"))  # Sec-Fetch-Site of own pages, and of no page
+_BEARER = re.compile(rb"^bearer +", re.IGNORECASE)
 _FORWARDED = re.compile(r'for="?\[?([^\]";,\s]+)', re.IGNORECASE)
 _PORT = re.compile(r"^([^:]+):\d+$")
 
@@ -57,7 +58,7 @@ class Admission:
             return
         key = b""
         if self._keys:
-            key = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+            key = headers.get(b"x-api-key") or _BEARER.sub(b"", headers.get(b"authorization", b""))
             # Comparing every key in constant time keeps timing from revealing anything about them.
             if sum([hmac.compare_digest(key, one) for one in self._keys]) != 1:
                 raise ProblemError(
