@@ -93,13 +93,13 @@ class Reference:
     def __init__(self, window: Window) -> None:
         self.window, self.columns = window, [CodedColumn(window, str(name)) for name in window.frame]
         counted, self.product = daily_statistics(window, self.columns), products(window, self.columns)
-        self.statistics = [*counted, *residual_statistics(self.product, self.product, self.columns)[0]]
+        self.statistics = [*counted, *residual_statistics(self.product, None, self.columns)]
 
     def count(self, window: Window) -> list[DailyStatistic]:
         """Compute the same statistics for another window."""
         columns = [CodedColumn(window, one.name, one.reference) for one in self.columns]
         counted, product = daily_statistics(window, columns), products(window, columns)
-        return [*counted, *residual_statistics(self.product, product, columns)[1]]
+        return [*counted, *residual_statistics(self.product, product, columns)]
 
 
 def detect_drift(reference: Window, current: Window, false_alarm: float) -> list[Finding]:

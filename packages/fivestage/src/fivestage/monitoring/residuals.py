@@ -62,30 +62,27 @@ def products(window: Window, columns: Sequence[CodedColumn]) -> Floats:
 
 
 def residual_statistics(
-    reference: Floats, window: Floats, columns: Sequence[CodedColumn]
-) -> tuple[list[DailyStatistic], list[DailyStatistic]]:
-    """Compute the residual statistics of a reference and a window from their `products`."""
+    reference: Floats, window: Floats | None, columns: Sequence[CodedColumn]
+) -> list[DailyStatistic]:
+    """Compute the residual statistics of a window, or of the reference itself, from their `products`."""
     total, days = reference.sum(axis=0), len(reference)
     names = np.array(design_names(columns), dtype=np.str_)
-    numbers = [names.tolist().index(one.name) for one in columns if one.reference.numeric]
     fold = np.random.default_rng(0).permutation(days) % FOLDS
-    of_reference = np.zeros((3, days, names.size))
+    sums = np.zeros((3, days, names.size))
     for here in (fold == number for number in np.unique(fold)):
-        others = _fit(total - reference[here].sum(axis=0), names)
-        of_reference[:, here] = _residual_sums(reference[here], others)
-    deviation = np.sqrt(of_reference[1].sum(axis=0) / max(total[0, 0], 1) + SMALLEST_VARIANCE)
-
-    def statistics(sums: Floats, rows: Floats) -> list[DailyStatistic]:
-        every = range(names.size)
-        mean, relation, spread = (sums[0] / deviation, every), (sums[2], every), (sums[1], numbers)
-        return [
-            DailyStatistic.of(kind, [(str(names[n]), "", of[:, n], rows) for n in some])
-            for kind, (of, some) in zip(STATISTICS, (mean, mean, relation, spread), strict=True)
-            if len(some)
-        ]
-
-    of_window = _residual_sums(window, _fit(total, names))
-    return statistics(of_reference, reference[:, 0, 0]), statistics(of_window, window[:, 0, 0])
+        sums[:, here] = _residual_sums(reference[here], _fit(total - reference[here].sum(axis=0), names))
+    deviation = np.sqrt(sums[1].sum(axis=0) / max(total[0, 0], 1) + SMALLEST_VARIANCE)
+    if window is not None:
+        sums = _residual_sums(window, _fit(total, names))
+    rows, every = (reference if window is None else window)[:, 0, 0], range(names.size)
+    numbers = [names.tolist().index(one.name) for one in columns if one.reference.numeric]
+    mean = sums[0] / deviation, every
+    items = mean, mean, (sums[2], every), (sums[1], numbers)
+    return [
+        DailyStatistic.of(kind, [(str(names[n]), "", of[:, n], rows) for n in some])
+        for kind, (of, some) in zip(STATISTICS, items, strict=True)
+        if len(some)
+    ]
 
 
 def _fit(total: Floats, names: NDArray[np.str_]) -> Floats:
