@@ -131,6 +131,7 @@ def test_an_http_exception_of_ones_own_keeps_its_status_and_detail(deployed: Dep
         405: "Not on Sundays.",
         409: {"code": 7, "why": ["a"]},
         499: "Odd",
+        504: "The other service is slow.",
     }
 
     @app.get("/refuse/{status}")
@@ -147,6 +148,8 @@ def test_an_http_exception_of_ones_own_keeps_its_status_and_detail(deployed: Dep
         for status in (204, 304):  # which have no body
             answer = ask(f"/refuse/{status}")
             assert (answer.status_code, answer.content, answer.headers["x-mine"]) == (status, b"", "1")
+        timed = 'http_request_duration_seconds_count{handler="/refuse/{status}"} 6.0'
+        assert timed in ask("/metrics").text  # the 504 is an error, and not slow too
         assert ask("/nothing").json()["detail"] == "Nothing is at /nothing: /docs lists the routes."
         assert "does not accept GET" in ask("/predict").json()["detail"]
 

@@ -8,6 +8,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
+SERVER_ERROR = 500  # and above
 FAILURES = (500, 503)  # initialised to 0, as `increase()` misses a counter that first appears with 1
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # seconds
 
@@ -99,7 +100,7 @@ class ServiceMetrics:
     def answered(self, method: str, handler: str, status: int, seconds: float) -> None:
         """Count a response, and its duration unless it is a failure, which may be fast or held back."""
         self._request(method, handler, status).inc()
-        if status not in FAILURES:
+        if status < SERVER_ERROR:
             self._duration(handler).observe(seconds)
 
     def predicted(self, version: str, decision: str) -> None:
