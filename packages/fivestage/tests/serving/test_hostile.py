@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fivestage.artifact.artifact import Artifact
-from fivestage.serving.http_protocol import MAX_HEAD_BYTES
+from fivestage.serving.http_protocol import MAX_HEAD_BYTES, MAX_PIPELINED
 from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import Running, Traffic, deploy, running
 
@@ -275,9 +275,9 @@ def test_who_would_upgrade_is_answered_wherever_the_head_is_cut(
 def test_many_requests_to_upgrade_in_one_packet_are_answered_in_turn(strict: Running) -> None:
     with connected(strict) as connection:
         connection.sendall(
-            (INNER[:-2] + UPGRADE + b"\r\n") * 2000 + INNER[:-2] + b"Connection: close\r\n\r\n"
+            (INNER[:-2] + UPGRADE + b"\r\n") * MAX_PIPELINED + INNER[:-2] + b"Connection: close\r\n\r\n"
         )
-        assert said(connection).count(b"HTTP/1.1 200 ") == 2001
+        assert said(connection).count(b"HTTP/1.1 200 ") == 1 + MAX_PIPELINED
 
 
 def test_a_body_that_begins_a_packet_with_the_end_of_its_head_is_not_changed(strict: Running) -> None:

@@ -8,36 +8,22 @@ it sends `connection: close` and still answers requests that were already on the
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.single_write import SingleWrite
 
 MAX_HEAD_BYTES = 65_536  # of a request without its body
-# Parsed at once: a request takes a hundred times as much memory once parsed, and a packet may have thousands.
-PIECE_BYTES = 4096
+MAX_PIPELINED = 100  # requests that wait for earlier ones; a parsed one takes a hundred times its bytes
 LINGER_SECONDS = 0.3  # from the stop to the first `connection: close`
 # A stopping service closes a connection without announcing it only after it was idle for this long, as its
 # client may be sending the next request, which would be lost.
 IDLE_SECONDS = 3
 
 
-class PipelineFlow(FlowControl):
-    """Reads no further while received data waits for the answers to earlier requests."""
-
-    waiting = b""
-
-    def resume_reading(self) -> None:
-        """See uvicorn, which calls it for each request that asks for its body."""
-        if not self.waiting:
-            super().resume_reading()
-
-
 class LimitedHttpProtocol(HttpToolsProtocol):
     """One connection of a client."""
 
-    flow: PipelineFlow
     scope: Any  # of the newest request; None before the first
     cycle: Any  # the newest request whose head is complete; None before the first
 
@@ -53,7 +39,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(SingleWrite(transport))  # type: ignore[arg-type]
-        self.flow = PipelineFlow(self.transport)
         self.loop.call_later(1, self._count_second)
         if self._service.draining:  # accepted while the port was being closed
             self.shutdown()
@@ -62,15 +47,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        data, start = self.flow.waiting + data, 0
-        while start < len(data) and not (self.pipeline or self._refusal or self.transport.is_closing()):
-            self._parse(data[start : start + PIECE_BYTES])
-            start += PIECE_BYTES
-        self.flow.waiting = data[start:]
-        if self.flow.waiting:
-            self.flow.pause_reading()
-
-    def _parse(self, data: bytes) -> None:
+        if self._refusal:
+            return
         self._head_bytes += len(data)
         while data:
             try:
@@ -79,10 +57,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             except HttpParserUpgrade as upgrade:  # the parser skips the body: parse it as a plain request
                 data = self._head_without_upgrade() + data[upgrade.args[0] :]
                 self.parser = HttpRequestParser(self)
-            except HttpParserError:
-                self._refuse(ProblemError(400, "Invalid HTTP request received."))
+            except HttpParserError as error:
+                reason = error.__context__  # of a method below that raised
+                if not isinstance(reason, ProblemError):
+                    reason = ProblemError(400, "Invalid HTTP request received.")
+                self._refuse(reason)
                 return
-        if self._head_bytes > MAX_HEAD_BYTES:
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             detail = f"The request's headers or trailers are too long: send at most {MAX_HEAD_BYTES} bytes."
             self._refuse(ProblemError(431, detail))
 
@@ -101,8 +82,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """See httptools."""
         if self.parser.should_upgrade():  # to be parsed again
             if self.parser.get_method() == b"CONNECT":
-                raise ValueError("A request for a tunnel.")
+                raise ProblemError(400, "This service opens no tunnels.")
             return
+        if len(self.pipeline) == MAX_PIPELINED:
+            raise too_many("requests ahead of their answers")
         self._head_bytes = 0
         self.scope["headers"] = list(self.headers)  # without trailers, which no proxy has checked
         super().on_headers_complete()
@@ -128,12 +111,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.transport.write(b"")  # flush a head without a body
         self._waited_seconds = 0
         if not self.transport.is_closing():
+            self.flow.resume_reading()
             if self.pipeline:
                 self._start_asgi_task(*self.pipeline.pop())
             elif self._refusal:
                 self._refuse(self._refusal)
-            self.data_received(b"")
-            self.flow.resume_reading()
 
     def shutdown(self) -> None:
         """Stop after answering the requests that have begun or may already be on their way."""
