@@ -218,6 +218,14 @@ def test_evidentlys_own_drift_and_summary_survive_columns_without_values(known: 
     assert gone == "then" or broken >= {"temperature", "place"}
 
 
+def test_a_week_that_begins_after_a_long_pause_is_not_compared() -> None:
+    """Its few days could be compared with the reference's, but not its whole week: monitoring stopped."""
+    contract = contract_of("binary")
+    now, then = (frame(window(10, first, days), contract, 10) for first, days in ((60, 3), (0, 13)))
+    report = Report([RowCount(tests=[gt(0)]), CalibratedDrift(columns=INPUTS, days=(56, 63))])
+    assert failed_tests(run_checks(report, now, then, contract, 63 * DAY)) == ()
+
+
 def test_a_metric_of_quality_needs_the_labelled_rows() -> None:
     """Evidently's message for labels that are missing was about binary and continuous targets."""
     contract, now = contract_of("binary"), frame(window(10, 56, 7), contract_of("binary"), 10, known=0.9)

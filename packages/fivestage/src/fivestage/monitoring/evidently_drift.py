@@ -116,6 +116,8 @@ class CalibratedDrift(MetricContainer):
         if self.days:
             first, end = self.days
             now = replace(now, first=first, days=end - first)
+        if then.days < 2 * now.days:  # too few for `calibrate`
+            return []
         return detect_drift(then, now, self.false_alarm)
 
 
