@@ -2,12 +2,14 @@
 
 A failed test means that the data are broken, which blocks retraining and notifies the data's owner; with
 `is_critical=False` it only warns of drift. A failed test of the model's quality makes the period bad.
-The columns are the features, `decision day`, `label` (missing until it arrives) and `forecast`.
+`CalibratedDrift` warns of drift, and fails on proof that data are broken; `LabelDrift` warns. `false_alarm`
+is the probability that one of them warns by chance in a period.
 
-The reference has forecasts only on days that the model was not trained on, because it fits the others too
-well. `scores` are the columns of predictions; `performance_metrics` are bias and cost by the labels, with the
-contract's limits and confidence intervals. The metrics in `quality` are only displayed, unless they get a
-test, as in `RocAuc(tests=[gt(0.7)])`.
+The columns are the features, `decision day`, `label` (missing until it arrives) and `forecast`; `inputs`,
+`scores` (of predictions) and `forecasts` are names of columns. The reference has forecasts only on days that
+the model was not trained on, because it fits the others too well. `performance_metrics` are bias and cost by
+the labels, with the contract's limits and confidence intervals. The metrics in `quality` are only displayed,
+unless they get a test, as in `RocAuc(tests=[gt(0.7)])`.
 """
 
 from evidently import Report

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fivestage.contract.contract import Contract
+from fivestage.contract.contract import Contract, iso
 from fivestage.monitoring.skew import skew
 from tests.synthetic import prepared
 
@@ -33,6 +33,13 @@ def test_a_gap_is_the_same_in_the_log_and_in_the_data(contract: Contract) -> Non
         "20.0% of requests had a value that differs from the data, such as nothing instead of"
         in cause.sentence
     )
+
+
+def test_a_time_that_differs_is_said_as_a_time(contract: Contract) -> None:
+    rows = prepared("binary").rows[[*contract.columns]].dropna().head(300)
+    time = contract.decision.time_column
+    (cause,) = skew(rows.assign(**{time: rows[time] + 3600}), rows, np.zeros(len(rows)), contract.columns)
+    assert f"such as {iso(int(rows[time].iloc[0]) + 3600)} instead of " in cause.sentence
 
 
 def test_answers_of_another_past_are_broken_data(contract: Contract) -> None:

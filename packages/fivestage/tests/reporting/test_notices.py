@@ -56,6 +56,8 @@ def test_the_state_of_a_week_says_what_stands_in_the_way(
     assert bad.state == "bad"
     broken = (Cause("data broken", "temp", "temp: 30 times as large"),)
     assert replace(bad, causes=broken).state == "data broken (temp)"
+    warned = (Cause("input shift", "temp", "a check of one's own"), Cause("performance", "bias", "too far"))
+    assert replace(monitored, causes=warned).drifted == ("temp",)
     for share in (0, 0.5):  # of the labels
         assert replace(monitored, performance=judged(contract, *week(1), share=share)).state == "not judged"
 

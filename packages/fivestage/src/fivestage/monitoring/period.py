@@ -15,7 +15,7 @@ from fivestage.artifact.artifact import Artifact
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.common.settings import REPORTS
-from fivestage.contract.contract import LEAST_REFERENCE, Contract, day_of, iso
+from fivestage.contract.contract import LEAST_REFERENCE, Column, Contract, day_of, iso
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import NAN, Floats
@@ -63,8 +63,9 @@ class MonitoredPeriod:
 
     @property
     def drifted(self) -> tuple[str, ...]:
-        """The columns whose inputs moved, broken ones included."""
-        return tuple(one.column for one in self.drift if one.drifted)
+        """The columns that moved, broken ones included, and the subjects of a project's own warnings."""
+        warned = (cause.subject for cause in self.causes if cause.kind == "input shift")
+        return tuple(dict.fromkeys([*(one.column for one in self.drift if one.drifted), *warned]))
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -270,11 +271,13 @@ def _unseen_forecast(features: pd.DataFrame, rows: pd.DataFrame, model: Artifact
     return forecast
 
 
-def _columns_of(artifacts: Mapping[str, Artifact], contract: Contract) -> list[str]:
+def _columns_of(artifacts: Mapping[str, Artifact], contract: Contract) -> dict[str, Column]:
     """Return the contract's columns that all versions had."""
-    return [
-        name for name in contract.columns if all(name in one.contract.columns for one in artifacts.values())
-    ]
+    return {
+        name: column
+        for name, column in contract.columns.items()
+        if all(name in one.contract.columns for one in artifacts.values())
+    }
 
 
 def _unjudged(served: Served, summary: str, reason: str, subject: str = ROWS) -> MonitoredPeriod:

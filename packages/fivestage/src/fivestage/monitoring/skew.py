@@ -1,12 +1,13 @@
 """Training-serving skew: compare logged inputs with the data, and online with offline forecasts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fivestage.artifact.artifact import Artifact
+from fivestage.contract.contract import Column, TimestampColumn, iso
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.monitoring.causes import Cause
@@ -37,7 +38,7 @@ def differences(log: pd.DataFrame, features: pd.DataFrame, artifacts: Mapping[st
 
 
 def skew(
-    log: pd.DataFrame, rows: pd.DataFrame, difference: Floats, columns: Iterable[str]
+    log: pd.DataFrame, rows: pd.DataFrame, difference: Floats, columns: Mapping[str, Column]
 ) -> tuple[Cause, ...]:
     """Return a cause for each input that differs from the data, or else for differing predictions."""
     logged, known = (frame[[*columns]].reset_index(drop=True) for frame in (log, rows))
@@ -45,9 +46,10 @@ def skew(
     differs, causes = (logged != known) & ~(logged.isna() & known.isna()), []
     for name in differs.columns[differs.any()]:
         first = int(differs[name].to_numpy().argmax())
+        was, now = (_words(frame[name][first], columns[name]) for frame in (known, logged))
         sentence = (
             f"{name}: {differs[name].mean():.1%} of requests had a value that differs from the data, "
-            f"such as {_words(logged[name][first])} instead of {_words(known[name][first])}"
+            f"such as {now} instead of {was}"
         )
         causes.append(Cause("data broken", name, sentence))
     off = difference > TOLERANCE
@@ -60,5 +62,7 @@ def skew(
     return tuple(causes)
 
 
-def _words(value: Any) -> str:
-    return "nothing" if pd.isna(value) else str(value)
+def _words(value: Any, column: Column) -> str:
+    if pd.isna(value):
+        return "nothing"
+    return iso(int(value)) if isinstance(column, TimestampColumn) else str(value)
