@@ -1,6 +1,7 @@
 """Many requests on a connection, a stop that loses none, and the same answers as of stock uvicorn."""
 
 import asyncio
+import gc
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,36 @@ def test_requests_sent_ahead_of_their_answers_do_not_fill_the_memory(live: Runni
     assert MAX_PIPELINED < answered.count(b"HTTP/1.1 200 ") == answered.count(b'"alive"') < 5_000
     assert answered.count(b"HTTP/1.1 503 ") == 1
     assert b"Too many requests ahead of their answers" in answered
+
+
+def test_requests_of_a_client_that_left_are_forgotten_at_once(
+    live: Running, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They referred to their connection, and filled the memory until a full garbage collection."""
+    held: list[asyncio.Future[None]] = []
+
+    def hold(_: object) -> asyncio.Future[None]:
+        held.append(asyncio.get_running_loop().create_future())
+        return held[-1]
+
+    monkeypatch.setattr(live.service._commit, "add", hold)
+    gc.disable()
+    try:
+        with connected(live) as connection:
+            connection.sendall(good(traffic) + b"GET /healthz HTTP/1.1\r\n\r\n" * 80)
+            while not held:
+                time.sleep(0.01)
+            (protocol,) = live.server.server_state.connections
+            waiting = [weakref.ref(cycle) for cycle, _ in protocol.pipeline]  # type: ignore[union-attr]
+            loop = held[0].get_loop()
+            loop.call_soon_threadsafe(protocol.transport.abort)
+        loop.call_soon_threadsafe(held[0].set_result, None)
+        while live.server.server_state.connections or live.server.server_state.tasks:
+            time.sleep(0.01)
+        assert len(waiting) == 80
+        assert sum(one() is not None for one in waiting) <= 1  # the newest
+    finally:
+        gc.enable()
 
 
 def test_a_client_that_goes_while_its_answer_is_written_harms_nobody(

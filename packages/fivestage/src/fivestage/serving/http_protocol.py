@@ -67,6 +67,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             detail = f"The request's headers or trailers are too long: send at most {MAX_HEAD_BYTES} bytes."
             self._refuse(ProblemError(431, detail))
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_lost(exc)
+        self.pipeline.clear()  # each refers to this connection: they would wait for a full garbage collection
+
     def _head_without_upgrade(self) -> bytes:
         version = self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
