@@ -101,8 +101,7 @@ STATISTICS = (
     Statistic("rows a day", LEAST_CHANGE, np.log1p, jackknifed=True, broken=BROKEN_VOLUME, words=ROWS_A_DAY),
     Statistic(NO_ROWS, LEAST_SHARE, broken=0.0),
     Statistic("duplicate share", LEAST_SHARE, broken=BROKEN_SHARE),
-    # Half of the values unknown are as bad as half of the rows lost.
-    Statistic("unseen share", LEAST_SHARE, broken=math.exp(-BROKEN_VOLUME)),
+    Statistic("unseen share", LEAST_SHARE),
     Statistic("new share", LEAST_CHANGE, jackknifed=True),
     # The noise of an arcsine hardly depends on the share (Bartlett, 1936).
     Statistic("modal share", LEAST_CHANGE, lambda share: np.arcsin(np.sqrt(share)), jackknifed=True),
