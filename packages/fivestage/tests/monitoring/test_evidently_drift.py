@@ -209,6 +209,7 @@ def test_evidentlys_own_drift_and_summary_survive_columns_without_values(known: 
         MaxValue(column="temperature", tests=[lt(1000)]),
         DriftedColumnsCount(tests=[gt(10)]),
         DataDriftPreset(),
+        DataDriftPreset(columns=["temperature", "place"]),
         DataSummaryPreset(),
         CalibratedDrift(columns=INPUTS),
     ]

@@ -522,6 +522,13 @@ def test_a_proxy_is_named_by_its_network(proxies: str) -> None:
         Settings.from_environment({"SERVE_TRUSTED_PROXIES": proxies})
 
 
+@pytest.mark.parametrize("origins", ["*", "app.example", "https://*.example", "https://app.example/page"])
+def test_an_origin_that_no_request_has_is_refused(origins: str) -> None:
+    """With `*`, browsers were told that they may send requests, which were then refused."""
+    with pytest.raises(UserError, match="SERVE_ALLOWED_ORIGINS"):
+        Settings.from_environment({"SERVE_ALLOWED_ORIGINS": origins})
+
+
 def test_a_failure_of_ours_is_a_problem_and_not_the_end(
     live: Running, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,7 +129,8 @@ def _leave_out_empty_columns(report: Report, current: pd.DataFrame, reference: p
     for one in report.metrics:
         if isinstance(one, DataDriftPreset | DriftedColumnsCount):
             columns = [str(name) for name in one.columns or current if name not in empty]
-            metrics.append(one.copy(update={"columns": columns}) if empty else one)
+            if columns:  # none would mean all
+                metrics.append(one.copy(update={"columns": columns}) if empty else one)
         elif not (isinstance(one, ValueDrift) and one.column in empty):
             metrics.append(one)
     report.metrics = metrics

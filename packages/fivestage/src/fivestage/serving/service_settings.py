@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
@@ -50,6 +51,14 @@ class Settings(BaseModel):
         """Fail closed: a variable that is set but has an empty key must not turn authentication off."""
         if value and not all(key.strip() for key in value.split(",")):
             raise ValueError("has an empty key: separate keys with single commas")
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def origins_are_sites(cls, value: str) -> str:
+        """Accept only sites: each that is not named stays refused, so `*` would allow none."""
+        if unknown := [one for one in _parts(value) if not re.fullmatch(r"https?://[^/\s*]+/?", one)]:
+            raise ValueError(f"lists sites such as https://app.example, not {unknown[0]!r}")
         return value
 
     @field_validator("trusted_proxies")
