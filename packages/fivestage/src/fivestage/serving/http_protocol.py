@@ -70,7 +70,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         super().connection_lost(exc)
-        self.pipeline.clear()  # each refers to this connection: they would wait for a full garbage collection
+        # Each refers to this connection: they, and what it has received, would wait for a garbage collection.
+        self.pipeline.clear()
+        self.cycle = None
 
     def _head_without_upgrade(self) -> bytes:
         version = self.parser.get_http_version().encode()
