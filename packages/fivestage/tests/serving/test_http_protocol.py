@@ -26,7 +26,7 @@ from fivestage.serving.http_protocol import IDLE_SECONDS, LINGER_SECONDS, MAX_PI
 from fivestage.serving.service_settings import Settings
 from fivestage.serving.single_write import SingleWrite
 from tests.serving.conftest import Deployed, Running, Traffic, deploy, free_port, running
-from tests.serving.test_hostile import connected, good, said
+from tests.serving.test_hostile import POST, connected, good, said
 
 
 def ask(connection: socket.socket, *sent: bytes) -> list[bytes]:
@@ -69,6 +69,26 @@ def test_requests_sent_ahead_of_their_answers_do_not_fill_the_memory(live: Runni
     assert MAX_PIPELINED < answered.count(b"HTTP/1.1 200 ") == answered.count(b'"alive"') < 5_000
     assert answered.count(b"HTTP/1.1 503 ") == 1
     assert b"Too many requests ahead of their answers" in answered
+
+
+def test_bodies_sent_ahead_of_their_answers_do_not_fill_the_memory(live: Running, traffic: Traffic) -> None:
+    """A connection held a hundred bodies of 60 kB, and a hundred connections 630 MB."""
+    body = json.dumps(traffic.request(0)).encode().ljust(60_000)
+    request = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    left, most = request * 300, 0
+    with connected(live) as connection, suppress(ConnectionError):
+        while not (connections := {*live.server.server_state.connections}):
+            time.sleep(0.01)
+        protocol: Any = connections.pop()
+        connection.setblocking(False)  # noqa: FBT003
+        until = time.monotonic() + 60
+        while left and time.monotonic() < until:
+            with suppress(BlockingIOError):
+                left = left[connection.send(left[:262_144]) :]
+            with suppress(BlockingIOError):
+                connection.recv(65_536)
+            most = max(most, sum(len(cycle.body) for cycle, _ in tuple(protocol.pipeline)))
+    assert most < 1_000_000
 
 
 def test_requests_of_a_client_that_left_are_forgotten_at_once(
