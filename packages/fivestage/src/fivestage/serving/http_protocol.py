@@ -15,7 +15,7 @@ from fivestage.serving.single_write import SingleWrite
 
 MAX_HEAD_BYTES = 65_536  # of a request without its body
 MAX_PIPELINED = 100  # requests that wait for earlier ones; a parsed one takes a hundred times its bytes
-MAX_PIPELINED_BYTES = 262_144  # of their bodies, which the middleware counts only once it reads them
+MAX_PIPELINED_BYTES = 65_536  # of their bodies, which the middleware counts only once it reads them
 LINGER_SECONDS = 0.3  # from the stop to the first `connection: close`
 # A stopping service closes a connection without announcing it only after it was idle for this long, as its
 # client may be sending the next request, which would be lost.
@@ -92,9 +92,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise ProblemError(400, "This service opens no tunnels.")
             return
-        waiting_bytes = sum(len(cycle.body) for cycle, _ in self.pipeline)
-        if len(self.pipeline) == MAX_PIPELINED or waiting_bytes > MAX_PIPELINED_BYTES:
-            raise too_many("requests ahead of their answers")
+        if self.pipeline:
+            waiting_bytes = sum(len(cycle.body) for cycle, _ in self.pipeline)
+            if len(self.pipeline) == MAX_PIPELINED or waiting_bytes > MAX_PIPELINED_BYTES:
+                raise too_many("requests ahead of their answers")
         self._head_bytes = 0
         self.scope["headers"] = list(self.headers)  # without trailers, which no proxy has checked
         super().on_headers_complete()
