@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fivestage.artifact.artifact import Artifact
-from fivestage.serving.http_protocol import MAX_HEAD_BYTES, MAX_PIPELINED
+from fivestage.serving.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED
 from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import Running, Traffic, deploy, running
 
@@ -68,6 +68,8 @@ def good(traffic: Traffic) -> bytes:
         (b"GET / HTTP/1.1\r\nX: " + b"y" * 8 * MAX_HEAD_BYTES, 431),
         (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * MAX_HEAD_BYTES, 431),
         (CHUNKED + b"2\r\n{}\r\n0\r\n" + b"a: b\r\n" * MAX_HEAD_BYTES, 431),  # trailers
+        (b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * (2 + MAX_HEADERS), 431),  # few bytes, much memory
+        (b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * MAX_HEADERS, 408),
         (CHUNKED + b"2\r\n{}\r\n0\r\nX: " + b"y" * 8 * MAX_HEAD_BYTES, 431),
         (CHUNKED + b"2;" + b"y" * 8 * MAX_HEAD_BYTES, 431),
         (b"", 408),

@@ -14,8 +14,8 @@ from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.single_write import SingleWrite
 
 MAX_HEAD_BYTES = 65_536  # of a request without its body
-MAX_PIPELINED = 100  # requests that wait for earlier ones; a parsed one takes a hundred times its bytes
-MAX_PIPELINED_BYTES = 65_536  # of their bodies, which the middleware counts only once it reads them
+MAX_HEADERS = 200  # of a request, trailers included; a short one takes 50 times its bytes
+MAX_PIPELINED = 10  # requests that wait for earlier ones, each with up to 64 KiB of head and of body
 LINGER_SECONDS = 0.3  # from the stop to the first `connection: close`
 # A stopping service closes a connection without announcing it only after it was idle for this long, as its
 # client may be sending the next request, which would be lost.
@@ -64,9 +64,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                     reason = ProblemError(400, "Invalid HTTP request received.")
                 self._refuse(reason)
                 return
-        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            detail = f"The request's headers or trailers are too long: send at most {MAX_HEAD_BYTES} bytes."
-            self._refuse(ProblemError(431, detail))
+        headers = len(self.headers or ()) if self._head_bytes else 0  # of a head or trailers still arriving
+        is_long = self._head_bytes > MAX_HEAD_BYTES or headers > MAX_HEADERS
+        if is_long and not self.transport.is_closing():
+            most = f"at most {MAX_HEADERS} with {MAX_HEAD_BYTES} bytes"
+            self._refuse(ProblemError(431, f"The request has too many headers or trailers: send {most}."))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
@@ -92,10 +94,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise ProblemError(400, "This service opens no tunnels.")
             return
-        if self.pipeline:
-            waiting_bytes = sum(len(cycle.body) for cycle, _ in self.pipeline)
-            if len(self.pipeline) == MAX_PIPELINED or waiting_bytes > MAX_PIPELINED_BYTES:
-                raise too_many("requests ahead of their answers")
+        if len(self.pipeline) == MAX_PIPELINED:
+            raise too_many("requests ahead of their answers")
         self._head_bytes = 0
         self.scope["headers"] = list(self.headers)  # without trailers, which no proxy has checked
         super().on_headers_complete()
