@@ -152,12 +152,13 @@ def test_an_answer_is_one_write_and_nothing_is_kept_back_for_good() -> None:
     transport = Mock()
     transport.is_closing.return_value = False
     output = SingleWrite(transport)
-    head, interim = b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"
-    for data in (interim, head, b"first", b"second", head, b"", head):
+    head, interim = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"
+    stream = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"  # whose first part may come later
+    for data in (interim, head, b"first", b"second", head, b"", stream, b"part", head):
         output.write(data)
     output.close()  # after a head without a body, as HEAD is answered
     written = [call.args[0] for call in transport.write.call_args_list]
-    assert written == [interim, head + b"first", b"second", head, head]
+    assert written == [interim, head + b"first", b"second", head, stream, b"part", head]
     transport.write.reset_mock()
     for data in (head, head, b""):  # a body that is a head, as an echo may send it
         output.write(data)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-INTERIM = b"HTTP/1.1 100"  # "100 Continue" must be sent at once
+LENGTH = b"\r\ncontent-length: "  # without it, the head is of a stream or of "100 Continue": sent at once
 
 
 class SingleWrite:
@@ -17,7 +17,7 @@ class SingleWrite:
 
     def write(self, data: bytes) -> None:
         """Write head and body together."""
-        if data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and not data.startswith(INTERIM):
+        if data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and LENGTH in data:
             self._head += data  # perhaps a part of a body that looks like a head
         elif (data or self._head) and not self.is_closing():  # else the client is gone
             self._transport.write(self._head + data)
