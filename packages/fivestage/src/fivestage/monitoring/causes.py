@@ -82,12 +82,13 @@ def explained(
         frame.iloc[draw.choice(len(frame), min(EFFECT_ROWS, len(current)))].reset_index(drop=True)
         for frame in (current, *[usual] * EFFECT_DRAWS)
     )
+    forecast = artifact_forecast(model, now)
     for cause in causes:
         sentence, shift = CLASS.sub(lambda index: names.get(index[1], index[0]), cause.sentence), 0.0
         if (name := cause.subject) in model.features:
             replaced = [artifact_forecast(model, now.assign(**{name: one[name]})) for one in then]
-            forecasts = artifact_forecast(model, now), np.asarray(np.mean(replaced, axis=0))
-            shift, words = _effect(*forecasts, cause.kind, model, contract)
+            without = np.asarray(np.mean(replaced, axis=0))
+            shift, words = _effect(forecast, without, cause.kind, model, contract)
             sentence += words
         found.append((kinds.index(cause.kind), -abs(shift), replace(cause, sentence=sentence)))
     return tuple(cause for *_, cause in sorted(found, key=lambda one: one[:2]))
