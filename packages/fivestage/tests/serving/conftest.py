@@ -1,5 +1,6 @@
 """Services of small synthetic problems on real ports, and the requests and events to send to them."""
 
+import asyncio
 import os
 import socket
 import sys
@@ -127,6 +128,18 @@ class Running:
     service: PredictionService
     url: str
     server: uvicorn.Server
+
+
+def hold_answers(service: Running, monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Future[None]]:
+    """Let each prediction wait, as if its answer were being logged, until its future in this list is set."""
+    held: list[asyncio.Future[None]] = []
+
+    def hold(_: object) -> asyncio.Future[None]:
+        held.append(asyncio.get_running_loop().create_future())
+        return held[-1]
+
+    monkeypatch.setattr(service.service._commit, "add", hold)
+    return held
 
 
 @contextmanager

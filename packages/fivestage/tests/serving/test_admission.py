@@ -34,7 +34,16 @@ from fivestage.serving.admission import REFUSAL_SECONDS
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.service_app import PredictionApp
 from fivestage.serving.service_settings import Settings
-from tests.serving.conftest import Deployed, Running, Traffic, deploy, first_events, free_port, running
+from tests.serving.conftest import (
+    Deployed,
+    Running,
+    Traffic,
+    deploy,
+    first_events,
+    free_port,
+    hold_answers,
+    running,
+)
 from tests.serving.prediction_app import create_app
 from tests.serving.test_hostile import CHUNKED, connected, good
 from tests.synthetic import synthetic_problem
@@ -294,15 +303,8 @@ def test_a_client_beyond_its_rate_is_told_when_to_come_back(deployed: Deployed, 
 def test_too_many_at_once_are_turned_away(
     deployed: Deployed, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
-
-    def slow(_: object) -> asyncio.Future[None]:
-        loop = asyncio.get_running_loop()
-        held.append((loop, loop.create_future()))
-        return held[-1][1]
-
     with running(with_settings(deployed, max_in_flight=2)) as service, ThreadPoolExecutor(2) as pool:
-        monkeypatch.setattr(service.service._commit, "add", slow)
+        held = hold_answers(service, monkeypatch)
         asked = [
             pool.submit(httpx.post, f"{service.url}/predict", json=traffic.request(0), timeout=300)
             for _ in range(2)
@@ -317,8 +319,8 @@ def test_too_many_at_once_are_turned_away(
             "/predict", json=traffic.request(0), headers={"connection": "close"}
         )
         counted = service.client.get("/metrics").text
-        for loop, written in held:
-            loop.call_soon_threadsafe(written.set_result, None)
+        for written in held:
+            written.get_loop().call_soon_threadsafe(written.set_result, None)
         assert [one.result().status_code for one in asked] == [200, 200]
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 1" in head.lower()

@@ -17,7 +17,7 @@ import pytest
 from fivestage.artifact.artifact import Artifact
 from fivestage.serving.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED
 from fivestage.serving.service_settings import Settings
-from tests.serving.conftest import Running, Traffic, deploy, running
+from tests.serving.conftest import Running, Traffic, deploy, hold_answers, running
 
 POST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -333,13 +333,7 @@ def test_a_client_that_leaves_before_its_answers_is_no_failure_of_ours(
     live: Running, traffic: Traffic, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first of several requests was not told that its client is gone, and its answer failed."""
-    held: list[asyncio.Future[None]] = []
-
-    def hold(_: object) -> asyncio.Future[None]:
-        held.append(asyncio.get_running_loop().create_future())
-        return held[-1]
-
-    monkeypatch.setattr(live.service._commit, "add", hold)
+    held = hold_answers(live, monkeypatch)
     with connected(live) as connection:
         connection.sendall(good(traffic) + INNER)
         while not held:

@@ -25,7 +25,7 @@ from fivestage.deployment.service_client import url
 from fivestage.serving.http_protocol import IDLE_SECONDS, LINGER_SECONDS, MAX_PIPELINED
 from fivestage.serving.service_settings import Settings
 from fivestage.serving.single_write import SingleWrite
-from tests.serving.conftest import Deployed, Running, Traffic, deploy, free_port, running
+from tests.serving.conftest import Deployed, Running, Traffic, deploy, free_port, hold_answers, running
 from tests.serving.test_hostile import POST, connected, good, said
 
 
@@ -95,13 +95,7 @@ def test_requests_of_a_client_that_left_are_forgotten_at_once(
     live: Running, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They referred to their connection, and filled the memory until a full garbage collection."""
-    held: list[asyncio.Future[None]] = []
-
-    def hold(_: object) -> asyncio.Future[None]:
-        held.append(asyncio.get_running_loop().create_future())
-        return held[-1]
-
-    monkeypatch.setattr(live.service._commit, "add", hold)
+    held = hold_answers(live, monkeypatch)
     gc.disable()
     try:
         with connected(live) as connection:
