@@ -179,58 +179,64 @@ def test_a_check_of_a_past_day_by_hand_leaves_gauges_and_alerts_to_the_present(
         assert ("notify_teams" in monitoring.invocations) is written
 
 
-@pytest.mark.parametrize("failing", [0, 14])
-def test_an_old_period_that_cannot_be_checked_does_not_stop_the_latest(
-    failing: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    few = Performance({"cost_per_1000": Estimate(float("nan"))}, "", 10, 0.1)
-    logged: list[str] = []
-    monkeypatch.setattr(monitor.logger, "warning", lambda text, *given: logged.append(text % given))
+def monitor_two(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    check: Any,
+    versions: tuple[list[str], list[str]] = ([], []),
+    artifact_of: Any = "artifact {}".format,
+) -> tuple[MonitoredPeriod, list[str]]:
+    """Monitor the week from day 14 and, as its labels have arrived since, that from day 0.
 
-    def check(_rows: Any, _features: Any, one: Any, *_: Any) -> tuple[MonitoredPeriod, None]:
-        if one.span.start == failing * DAY:
-            raise UserError("The data have 3 days before it.")
-        return MonitoredPeriod(one.span, (), few), None
-
+    Returns:
+        The week from day 14, and the warnings.
+    """
+    warned: list[str] = []
     served = [
-        Served(Span(start, start + 7 * DAY), NO_LOG, as_of=as_of)
-        for start, as_of in ((0, 21 * DAY), (14 * DAY, 0))
+        Served(Span(start, start + 7 * DAY), pd.DataFrame({"model_version": some}), as_of=as_of)
+        for start, some, as_of in zip((0, 14 * DAY), versions, (21 * DAY, 0), strict=True)
     ]
+    monkeypatch.setattr(monitor.logger, "warning", lambda text, *given: warned.append(text % given))
+    monkeypatch.setattr(monitor, "REGISTRY", SimpleNamespace(artifact_of=artifact_of))
     monkeypatch.setattr(monitor, "periods_to_check", lambda *_: served)
     monkeypatch.setattr(monitor, "check_period", check)
     monkeypatch.setattr(monitor, "_log", lambda *_: None)
     nothing = pd.DataFrame()
-    given: Any = nothing, nothing, str(tmp_path), 14 * DAY, 21 * DAY, (3, 1), []
+    found = monitor.monitor_period.entrypoint(nothing, nothing, str(folder), 14 * DAY, 21 * DAY, (3, 1), [])
+    return found, warned
+
+
+def few_labels(one: Served) -> tuple[MonitoredPeriod, None]:
+    few = Performance({"cost_per_1000": Estimate(float("nan"))}, "no version can be judged", 10, 0.1)
+    return MonitoredPeriod(one.span, (), few), None
+
+
+@pytest.mark.parametrize("failing", [0, 14])
+def test_an_old_period_that_cannot_be_checked_does_not_stop_the_latest(
+    failing: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def check(_rows: Any, _features: Any, one: Any, *_: Any) -> tuple[MonitoredPeriod, None]:
+        if one.span.start == failing * DAY:
+            raise UserError("The data have 3 days before it.")
+        return few_labels(one)
+
     if failing:
         with pytest.raises(UserError):
-            monitor.monitor_period.entrypoint(*given)
+            monitor_two(monkeypatch, tmp_path, check)
         return
-    assert monitor.monitor_period.entrypoint(*given).span.start == 14 * DAY
-    assert logged == ["The period from 1970-01-01 cannot be judged: The data have 3 days before it."]
+    found, warned = monitor_two(monkeypatch, tmp_path, check)
+    assert found.span.start == 14 * DAY
+    assert warned == ["The period from 1970-01-01 cannot be judged: The data have 3 days before it."]
 
 
 def test_an_old_period_whose_versions_are_gone_stays_as_it_was(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    few = Performance({"cost_per_1000": Estimate(float("nan"))}, "no version can be judged", 10, 0.1)
-    warned: list[str] = []
-    monkeypatch.setattr(monitor.logger, "warning", lambda text, *given: warned.append(text % given))
-    registry = SimpleNamespace(artifact_of=lambda version: f"artifact {version}")
-
     def check(_rows: Any, _features: Any, one: Any, versions: Any, *_: Any) -> tuple[MonitoredPeriod, None]:
         assert versions == {number: f"artifact {number}" for number in ("31" if one.span.start else "3")}
-        return MonitoredPeriod(one.span, (), few), None
+        return few_labels(one)
 
-    served = [
-        Served(Span(start, start + 7 * DAY), pd.DataFrame({"model_version": versions}), as_of=as_of)
-        for start, versions, as_of in ((0, ["3", "3"], 21 * DAY), (14 * DAY, ["3", "1", "1"], 0))
-    ]
-    monkeypatch.setattr(monitor, "REGISTRY", registry)
-    monkeypatch.setattr(monitor, "periods_to_check", lambda *_: served)
-    monkeypatch.setattr(monitor, "check_period", check)
-    monkeypatch.setattr(monitor, "_log", lambda *_: None)
-    nothing = pd.DataFrame()
-    found = monitor.monitor_period.entrypoint(nothing, nothing, str(tmp_path), 14 * DAY, 21 * DAY, (3, 1), [])
+    found, warned = monitor_two(monkeypatch, tmp_path, check, (["3", "3"], ["3", "1", "1"]))
     assert (found.span.start, found.matured) == (14 * DAY, ())
     assert warned == ["The period from 1970-01-01 cannot be judged: no version can be judged."]
 
@@ -238,25 +244,14 @@ def test_an_old_period_whose_versions_are_gone_stays_as_it_was(
 def test_an_old_period_whose_artifact_is_damaged_does_not_stop_the_latest(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    few = Performance({"cost_per_1000": Estimate(float("nan"))}, "", 10, 0.1)
-    warned: list[str] = []
-    monkeypatch.setattr(monitor.logger, "warning", lambda text, *given: warned.append(text % given))
-
     def artifact_of(version: str) -> str:
         if version == "3":
             raise UserError("The artifact is damaged.")
         return f"artifact {version}"
 
-    served = [
-        Served(Span(start, start + 7 * DAY), pd.DataFrame({"model_version": [version]}), as_of=as_of)
-        for start, version, as_of in ((0, "3", 21 * DAY), (14 * DAY, "4", 0))
-    ]
-    monkeypatch.setattr(monitor, "REGISTRY", SimpleNamespace(artifact_of=artifact_of))
-    monkeypatch.setattr(monitor, "periods_to_check", lambda *_: served)
-    monkeypatch.setattr(monitor, "check_period", lambda *of: (MonitoredPeriod(of[2].span, (), few), None))
-    monkeypatch.setattr(monitor, "_log", lambda *_: None)
-    nothing = pd.DataFrame()
-    found = monitor.monitor_period.entrypoint(nothing, nothing, str(tmp_path), 14 * DAY, 21 * DAY, (3, 1), [])
+    found, warned = monitor_two(
+        monkeypatch, tmp_path, lambda *of: few_labels(of[2]), (["3"], ["4"]), artifact_of
+    )
     assert (found.span.start, found.matured) == (14 * DAY, ())
     assert warned == ["The period from 1970-01-01 cannot be judged: The artifact is damaged."]
 
